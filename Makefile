@@ -1,0 +1,57 @@
+# Targets carry their help after "##"; `make help` prints them.
+SHELL   := /bin/bash
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+LDFLAGS := -s -w -X github.com/mqadmin/mqadmin/internal/version.Version=$(VERSION)
+BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
+BUF     := $(GO) tool -modfile=scripts/tools/buf.mod buf
+LINT    := $(GO) tool -modfile=scripts/tools/lint.mod golangci-lint
+
+.DEFAULT_GOAL := help
+.PHONY: help build demo test race lint fmt proto generated cross fuzz bench check clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
+
+build: ## Build bin/broker and bin/mqadmin, version stamped
+	$(BUILD) -o bin/ ./cmd/broker ./cmd/mqadmin
+
+demo: build ## Start a three-node cluster, prove that nothing is lost, leave it running until Ctrl-C
+	$(GO) run ./scripts/demo -bin bin
+
+test: ## Run every test
+	$(GO) test ./...
+
+race: ## Run every test under the race detector
+	$(GO) test -race ./...
+
+lint: ## Check style and likely bugs
+	$(GO) vet ./...
+	$(LINT) run
+
+fmt: ## Rewrite the sources in the house's format
+	$(LINT) fmt
+
+proto: ## Generate Go code from the .proto files
+	scripts/proto.sh $(BUF)
+
+generated: proto ## Fail when committed generated code is not current
+	@git diff --exit-code -- api internal/meta/metapb internal/cluster/clusterpb || { echo 'generated code is stale: commit what "make proto" wrote' >&2; exit 1; }
+
+cross: ## Compile for the other systems that we support
+	@for t in linux/arm64 darwin/arm64 windows/amd64; do \
+		echo "build $$t"; \
+		GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/broker && \
+		GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/mqadmin || exit 1; \
+	done
+
+fuzz: ## Run every fuzz target for FUZZTIME (5s)
+	scripts/fuzz.sh $(or $(FUZZTIME),5s)
+
+bench: ## Run the benchmarks of every package
+	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+check: test lint generated cross ## What CI runs
+
+clean: ## Remove what was built and the demo's data
+	rm -rf bin dist data
