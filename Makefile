@@ -4,7 +4,6 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 LDFLAGS := -s -w -X github.com/mqadmin/mqadmin/internal/version.Version=$(VERSION)
 BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
-BUF     := $(GO) tool -modfile=scripts/tools/buf.mod buf
 LINT    := $(GO) tool -modfile=scripts/tools/lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
@@ -33,7 +32,7 @@ fmt: ## Rewrite the sources in the house's format
 	$(LINT) fmt
 
 proto: ## Generate Go code from the .proto files
-	scripts/proto.sh $(BUF)
+	scripts/proto.sh
 
 generated: proto ## Fail when committed generated code is not current
 	@git diff --exit-code -- api internal/meta/metapb internal/cluster/clusterpb || { echo 'generated code is stale: commit what "make proto" wrote' >&2; exit 1; }

@@ -1,0 +1,9 @@
+#!/usr/bin/env bash
+# Generates Go code from every .proto file and lints the public API.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+buf=(go tool "-modfile=$PWD/scripts/tools/buf.mod" buf)
+for dir in proto internal/meta/metapb internal/cluster/clusterpb; do
+	(cd "$dir" && "${buf[@]}" generate)
+done
+(cd proto && "${buf[@]}" lint)
