@@ -1,0 +1,142 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/mqadmin/mqadmin/internal/logging"
+)
+
+func authSettings() []Setting {
+	return []Setting{
+		{Key: "plugins.vmq_passwd", Type: TypeFlag, Default: on, Doc: "Authenticate clients by the password file."},
+		{Key: "plugins.vmq_acl", Type: TypeFlag, Default: on, Doc: "Authorize topics by the ACL file. Without a file (of settings) and with listeners on loopback only, it is off."},
+		{Key: "vmq_passwd.password_file", Type: TypeFile, Default: "<etc>/vmq.passwd", Runtime: true, Doc: "Password file. One that is missing lets nobody in."},
+		{Key: "vmq_passwd.password_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the password file is read again; 0 is never."},
+		{Key: "vmq_acl.acl_file", Type: TypeFile, Default: "<etc>/vmq.acl", Runtime: true, Doc: "ACL file. One that is missing forbids every topic."},
+		{Key: "vmq_acl.acl_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the ACL file is read again; 0 is never."},
+		{Key: "crl_refresh_interval", Type: TypeDuration, Default: "60000", Doc: "How often files of revoked certificates are read again."},
+		{Key: "logging.obfuscation_secret", Secret: true, Default: "random", Status: NoEffect, Reason: "credentials are neither logged nor kept after authentication", Doc: "Secret that hides credentials in memory and logs."},
+	}
+}
+
+func adminSettings() []Setting {
+	later := "API keys come with a later version"
+	modules := "what it belongs to is not served in this version"
+	return []Setting{
+		{Key: "admin.socket", Type: TypeFile, Default: "<run>/admin.sock", Doc: "Unix socket on which mqadmin reaches the broker. root and the broker's user are admins there."},
+		{Key: "admin.socket.group", Doc: "System group whose members may also use the socket as admins."},
+		{Key: "admin.listener", Type: TypeAddress, Doc: "Where mqadmin reaches the broker over the network, ip:port, with mutual TLS. Without it not at all."},
+		{Key: "admin.cafile", Type: TypeFile, MustExist: true, Doc: "Certificates (PEM) of the authorities that sign the certificates of people who use admin.listener."},
+		{Key: "admin.certfile", Type: TypeFile, MustExist: true, Doc: "The broker's certificate (PEM) on admin.listener."},
+		{Key: "admin.keyfile", Type: TypeFile, MustExist: true, Doc: "The private key (PEM) of that certificate."},
+		{Key: "admin.max_concurrent_calls", Type: TypeInt, Min: 1, Max: 65536, Default: "64", Doc: "How many calls of mqadmin may run at once; further ones wait."},
+		{Key: "http_modules", Type: TypeList, Default: "[vmq_metrics_http,vmq_http_mgmt_api,vmq_status_http,vmq_health_http,vmq_http_v2_api]", Doc: "What HTTP listeners serve unless they say otherwise. The management API is not part of this version and is left out."},
+		{Key: "http_module.$name.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "noauth", Status: Refused, Reason: later + ", and what should be protected is not served without them", Doc: "How requests to one HTTP module are authenticated."},
+		{Key: "http_module.vmq_http_mgmt_api.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to the management API are authenticated."},
+		{Key: "http_module.vmq_http_pub.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to publish over HTTP are authenticated."},
+		{Key: "http_module.vmq_http_v2_api.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to the second management API are authenticated."},
+		{Key: "min_apikey_length", Type: TypeInt, Min: 0, Max: 1024, Default: "0", Status: Refused, Reason: later, Doc: "Shortest API key that is accepted."},
+		{Key: "max_apikey_expiry_days", Type: TypeInt, Min: 0, Max: atLeast, Words: []string{"undefined"}, Default: "undefined", Status: Refused, Reason: later, Doc: "Longest life of an API key in days."},
+		{Key: "vmq_web_ui.$section.$option", Status: NoEffect, Reason: "the status page has no settings of its own", Doc: "Setting of VerneMQ's web interface."},
+		{Key: "vmq_web_ui.admin.user_pwd", Secret: true, Status: NoEffect, Reason: "the status page has no settings of its own", Doc: "Password of VerneMQ's web interface."},
+		{Key: "vmq_web_ui.mgmt_api.key", Secret: true, Status: NoEffect, Reason: "the status page has no settings of its own", Doc: "API key of VerneMQ's web interface."},
+	}
+}
+
+func metricSettings() []Setting {
+	systree := "$SYS topics come with a later version"
+	graphite := "Graphite comes with a later version; /metrics serves Prometheus"
+	return []Setting{
+		{Key: "systree_enabled", Type: TypeFlag, Default: on, Runtime: true, Status: NotYet, Reason: systree, Doc: "Publish metrics on $SYS/<node>/…"},
+		{Key: "systree_interval", Type: TypeDuration, Default: "20000", Runtime: true, Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "How often $SYS topics are published."},
+		{Key: "systree_mountpoint", Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "Mountpoint of $SYS messages."},
+		{Key: "systree_qos", Type: TypeInt, Min: 0, Max: 2, Default: "0", Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "QoS of $SYS messages."},
+		{Key: "systree_retain", Type: TypeFlag, Default: off, Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "Retain $SYS messages."},
+		{Key: "systree_reg_view", Default: "vmq_reg_trie", Status: NoEffect, Reason: "there is one routing index", Doc: "Routing view of $SYS messages."},
+		{Key: "prometheus_namespace", Default: "vernemq_", Doc: "Prefix of every metric's name on /metrics; \"\" is none."},
+		{Key: "graphite_enabled", Type: TypeFlag, Default: off, Runtime: true, Status: NotYet, Reason: graphite, Doc: "Push metrics to Graphite."},
+		{Key: "graphite_host", Default: "localhost", Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Graphite's host."},
+		{Key: "graphite_port", Type: TypeInt, Min: 1, Max: 65535, Default: "2003", Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Graphite's port for plain text."},
+		{Key: "graphite_interval", Type: TypeDuration, Default: "20000", Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "How often metrics are pushed."},
+		{Key: "graphite_connect_timeout", Type: TypeDuration, Default: "5000", Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "How long connecting may take."},
+		{Key: "graphite_reconnect_timeout", Type: TypeDuration, Default: "15000", Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "How long to wait before connecting again."},
+		{Key: "graphite_prefix", Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Prefix of every metric's path."},
+		{Key: "graphite_api_key", Secret: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "API key in front of the prefix, for hosted Graphite."},
+		{Key: "graphite_include_labels", Type: TypeFlag, Default: off, Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Push one line for each value of a label too."},
+	}
+}
+
+func logSettings() []Setting {
+	levels := []string{"debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}
+	formats := []string{"text", "json"}
+	out := []Setting{
+		{Key: "log.console", Type: TypeEnum, Words: []string{off, "file", "console", "both"}, Default: "file", Doc: "Where the console log goes: nowhere, to log.console.file, to standard output, or both. `broker console` always writes to standard output as well."},
+		{Key: "log.console.level", Type: TypeEnum, Words: levels, Default: "info", Runtime: true, Doc: "What is logged: this level and worse."},
+		{Key: "log.console.file", Type: TypeFile, Default: "<log>/console.log", Doc: "File of the console log."},
+		{Key: "log.console.console.format", Type: TypeEnum, Words: formats, Default: "text", Doc: "Format on standard output."},
+		{Key: "log.console.file.format", Type: TypeEnum, Words: formats, Default: "text", Doc: "Format in the file."},
+		{Key: "log.error", Type: TypeFlag, Default: on, Doc: "Write errors to a file of their own, too."},
+		{Key: "log.error.file", Type: TypeFile, Default: "<log>/error.log", Doc: "File of the error log."},
+		{Key: "log.error.file.format", Type: TypeEnum, Words: formats, Default: "text", Doc: "Format of the error log."},
+		{Key: "log.crash", Type: TypeFlag, Default: on, Doc: "Write panics, each of which ended one connection, to a file of their own."},
+		{Key: "log.crash.file", Type: TypeFile, Default: "<log>/crash.log", Doc: "File of the crash log."},
+		{Key: "log.crash.maximum_message_size", Type: TypeBytes, Default: "64KB", Doc: "Longest record of the crash log; the rest is cut. VerneMQ removed it in 2.0."},
+		{Key: "log.crash.size", Type: TypeBytes, Words: []string{infinity}, Default: "10MB", Doc: "Rotate the crash log at this size; 0 is never. log.crash.rotation.size overrides it. VerneMQ removed it in 2.0."},
+		{Key: "log.crash.rotation", Default: "$D0", Form: "a schedule such as $D0, $W0D23, $M1D5 or $H30, or off", check: checkRotation, Doc: "When the crash log is rotated: $D0 daily at hour 0, $W0D23 weekly on Sunday at hour 23, $M1D5 on the first of a month at hour 5, $H30 hourly at minute 30; off is never. VerneMQ removed it in 2.0."},
+		{Key: "log.level", Type: TypeEnum, Words: append([]string{"all"}, levels...), Default: "all", Doc: "Lower bound of every log."},
+		{Key: "log.template", Type: TypeEnum, Words: []string{"simple", "extended"}, Default: "extended", Status: NoEffect, Reason: "log lines are key=value or JSON", Doc: "Layout of a line of text."},
+		{Key: "logging.keepalive_as_warning", Type: TypeFlag, Default: on, Doc: "Log a client that went silent as a warning instead of an information."},
+		{Key: "log.sasl", Type: TypeFlag, Default: off, Status: NoEffect, Reason: "there are no SASL reports", Doc: "Write Erlang's progress reports."},
+		{Key: "log.sasl.file", Type: TypeFile, Default: "<log>/sasl.log", Needs: "log.sasl", Status: NoEffect, Reason: "there are no SASL reports", Doc: "File of Erlang's progress reports."},
+		{Key: "sasl", Type: TypeFlag, Default: off, Status: NoEffect, Reason: "there are no SASL reports", Doc: "Erlang's progress reports."},
+		{Key: "log.error.redirect", Type: TypeFlag, Default: on, Status: NoEffect, Reason: "there is one logger", Doc: "Send Erlang's error logger to the log. VerneMQ removed it in 2.0."},
+		{Key: "log.error.messages_per_second", Type: TypeInt, Min: 0, Max: atLeast, Default: "100", Status: NoEffect, Reason: "there is one logger", Doc: "Bound of Erlang's error logger. VerneMQ removed it in 2.0."},
+	}
+	for _, name := range []string{"console", "error", "crash"} {
+		out = append(out, rotationSettings(name, Setting{})...)
+	}
+	out = append(out, rotationSettings("sasl", Setting{Needs: "log.sasl", Status: NoEffect, Reason: "there are no SASL reports"})...)
+	return append(out, syslogSettings()...)
+}
+
+// rotationSettings are the same three for every log file.
+func rotationSettings(name string, like Setting) []Setting {
+	size, keep, pack := like, like, like
+	size.Key, size.Type, size.Words, size.Default = "log."+name+".rotation.size", TypeBytes, []string{infinity}, infinity
+	size.Doc = "Rotate the " + name + " log at this size."
+	keep.Key, keep.Type, keep.Max, keep.Default = "log."+name+".rotation.keep", TypeInt, 100000, "5"
+	keep.Words = []string{"current"}
+	keep.Doc = "How many rotated " + name + " logs are kept."
+	pack.Key, pack.Type, pack.Default = "log."+name+".rotation.compress_on_rotate", TypeFlag, off
+	pack.Doc = "Compress rotated " + name + " logs with gzip."
+	return []Setting{size, keep, pack}
+}
+
+func syslogSettings() []Setting {
+	reason := "syslog comes with a later version"
+	rows := []Setting{
+		{Key: "level", Type: TypeEnum, Words: []string{"all", "debug", "info", "warning", "error"}, Default: "all", Doc: "Level of what goes to syslog."},
+		{Key: "format", Type: TypeEnum, Words: []string{"rfc3164", "rfc5424"}, Default: "rfc3164", Doc: "Format on the wire."},
+		{Key: "facility", Type: TypeEnum, Words: strings.Fields("kern kernel user mail daemon auth syslog lpr news uucp cron authpriv ftp ntp logaudit logalert clock local0 local1 local2 local3 local4 local5 local6 local7"), Default: "daemon", Doc: "Facility of the messages."},
+		{Key: "app_name", Doc: "APP-NAME of the messages."},
+		{Key: "remote.host", Doc: "Host of a remote syslog."},
+		{Key: "remote.port", Type: TypeInt, Min: 1, Max: 65535, Default: "514", Doc: "Port of a remote syslog."},
+		{Key: "remote.protocol", Type: TypeEnum, Words: []string{"udp", "tcp", "tls"}, Default: "udp", Doc: "Transport to a remote syslog."},
+		{Key: "remote.tls.cafile", Type: TypeFile, Doc: "Certificates (PEM) of the authorities of a remote syslog."},
+	}
+	for i := range rows {
+		rows[i].Key = "log.syslog." + rows[i].Key
+		rows[i].Needs, rows[i].Status, rows[i].Reason = "log.syslog", NotYet, reason
+	}
+	return append(rows, Setting{Key: "log.syslog", Type: TypeFlag, Default: off, Status: NotYet, Reason: reason, Doc: "Log to syslog."})
+}
+
+func checkNodeName(v any) bool {
+	name, host, ok := strings.Cut(v.(string), "@")
+	return ok && name != "" && host != "" && !strings.ContainsAny(host, "@ /") && !strings.ContainsAny(name, " \t")
+}
+
+func checkRotation(v any) bool {
+	_, err := logging.ParseSchedule(v.(string))
+	return err == nil
+}
