@@ -1,0 +1,33 @@
+package admin
+
+import (
+	"errors"
+	"net"
+
+	"golang.org/x/sys/unix"
+)
+
+// peerCredentials returns the user and groups of the process at the other end
+// of a unix socket.
+func peerCredentials(c net.Conn) (uid int, gids []int, err error) {
+	uc, ok := c.(*net.UnixConn)
+	if !ok {
+		return 0, nil, errors.New("not a unix socket")
+	}
+	raw, err := uc.SyscallConn()
+	if err != nil {
+		return 0, nil, err
+	}
+	var cred *unix.Xucred
+	var credErr error
+	err = raw.Control(func(fd uintptr) {
+		cred, credErr = unix.GetsockoptXucred(int(fd), unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
+	})
+	if err = errors.Join(err, credErr); err != nil {
+		return 0, nil, err
+	}
+	for _, g := range cred.Groups[:min(int(cred.Ngroups), len(cred.Groups))] {
+		gids = append(gids, int(g))
+	}
+	return int(cred.Uid), gids, nil
+}

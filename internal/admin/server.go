@@ -1,0 +1,160 @@
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+
+	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
+	"github.com/mqadmin/mqadmin/internal/metrics"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Cluster  Cluster
+	Node     Node
+	Sessions Sessions
+	Metrics  Metrics
+	Peers    Peers // nil: a node alone
+	// Errors maps sentinels of lower packages to reasons; optional.
+	Errors []ErrorMapping
+	// Identify recognises callers on servers that were not started with Serve,
+	// see ServerOptions; optional.
+	Identify func(context.Context) (Identity, bool)
+	// Logger gets the audit lines; required.
+	Logger *slog.Logger
+	// Registry counts calls, refusals and failures; optional.
+	Registry *metrics.Registry
+	// CallTimeout ends unary calls that came without a deadline; 60 s when 0.
+	CallTimeout time.Duration
+	// PeerTimeout is how long another member may be silent before the answer
+	// goes out without it; 5 s when 0.
+	PeerTimeout time.Duration
+	// MaxStreams bounds the concurrent calls of one connection; 100 when 0.
+	MaxStreams uint32
+}
+
+// maxRequest is the longest request in bytes: a client id and a mountpoint of
+// 64 KiB each, and filters, fit.
+const maxRequest = 1 << 20
+
+// Server answers mqadmin, on as many listeners as it is given.
+type Server struct {
+	cfg     Config
+	roles   map[string]pb.Role
+	calls   *metrics.Counter
+	failed  *metrics.Counter
+	refused *metrics.Counter
+
+	mu      sync.Mutex // guards servers, closed
+	servers []*grpc.Server
+	closed  bool
+}
+
+// ErrClosed is returned by Serve after Close or Shutdown.
+var ErrClosed = errors.New("admin server is closed")
+
+// New checks cfg and returns a Server that does not listen yet.
+func New(cfg Config) (*Server, error) {
+	if cfg.Cluster == nil || cfg.Node == nil || cfg.Sessions == nil || cfg.Metrics == nil || cfg.Logger == nil {
+		return nil, errors.New("admin: Cluster, Node, Sessions, Metrics and Logger are required")
+	}
+	if cfg.CallTimeout == 0 {
+		cfg.CallTimeout = time.Minute
+	}
+	if cfg.PeerTimeout == 0 {
+		cfg.PeerTimeout = 5 * time.Second
+	}
+	if cfg.MaxStreams == 0 {
+		cfg.MaxStreams = 100
+	}
+	return &Server{
+		cfg:     cfg,
+		roles:   methodRoles(),
+		calls:   cfg.Registry.Counter("admin_calls", "Calls of the admin API."),
+		failed:  cfg.Registry.Counter("admin_calls_failed", "Calls of the admin API that failed."),
+		refused: cfg.Registry.Counter("admin_calls_refused", "Calls of the admin API that were refused for want of identity or role."),
+	}, nil
+}
+
+// Serve answers calls on l until Close or Shutdown, when it returns nil, or
+// until l fails. The transport decides who a caller is: UnixTransport,
+// TLSTransport or PeerTransport.
+func (s *Server) Serve(l net.Listener, transport credentials.TransportCredentials) error {
+	opts := append(s.ServerOptions(),
+		grpc.Creds(transport),
+		grpc.MaxRecvMsgSize(maxRequest),
+		grpc.MaxConcurrentStreams(s.cfg.MaxStreams),
+		grpc.ConnectionTimeout(10*time.Second),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+	)
+	g := grpc.NewServer(opts...)
+	s.Register(g)
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		l.Close()
+		return ErrClosed
+	}
+	s.servers = append(s.servers, g)
+	s.mu.Unlock()
+	if err := g.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+		return err
+	}
+	return nil
+}
+
+// Register adds the services to a gRPC server that somebody else runs, made
+// with ServerOptions.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	pb.RegisterClusterServiceServer(r, clusterService{s: s})
+	pb.RegisterNodeServiceServer(r, nodeService{s: s})
+	pb.RegisterSessionServiceServer(r, sessionService{s: s})
+	pb.RegisterMetricsServiceServer(r, metricsService{s: s})
+}
+
+// ServerOptions returns the interceptors. They let calls of other services
+// pass untouched.
+func (s *Server) ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{
+		grpc.ChainUnaryInterceptor(s.interceptUnary),
+		grpc.ChainStreamInterceptor(s.interceptStream),
+	}
+}
+
+// Shutdown stops accepting, waits for running calls until ctx ends, and then
+// cuts them off.
+func (s *Server) Shutdown(ctx context.Context) {
+	var wg sync.WaitGroup
+	for _, g := range s.take() {
+		wg.Go(func() {
+			stop := context.AfterFunc(ctx, g.Stop)
+			defer stop()
+			g.GracefulStop()
+		})
+	}
+	wg.Wait()
+}
+
+// Close stops at once; running calls fail.
+func (s *Server) Close() {
+	for _, g := range s.take() {
+		g.Stop()
+	}
+}
+
+func (s *Server) take() []*grpc.Server {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	servers := s.servers
+	s.servers, s.closed = nil, true
+	return servers
+}
