@@ -1,0 +1,304 @@
+// Package logging builds the broker's slog.Logger from the log.* settings:
+// console, console file, error file, and a crash file with rotation. It
+// exists so that everything else only ever sees a *slog.Logger.
+package logging
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+// Options are the log.* settings.
+type Options struct {
+	Console       string // off | file | console | both
+	Level         slog.Level
+	Stdout        io.Writer // where "console" goes; os.Stdout when nil
+	ConsoleFormat string    // text | json
+	ConsoleFile   File
+	Error         bool
+	ErrorFile     File
+	Crash         bool
+	CrashFile     File
+	// CrashMaxMessage bounds one crash record in bytes; 64 KiB when 0.
+	CrashMaxMessage int64
+}
+
+// File is one log file and its rotation.
+type File struct {
+	Path     string
+	Format   string // text | json
+	Size     int64  // rotate at this size in bytes; 0 is never
+	Schedule string // lager's syntax, see ParseSchedule; "" is never
+	Keep     int    // rotated files kept, at least 1
+	Compress bool   // gzip rotated files
+}
+
+// Levels of VerneMQ that slog has no name for.
+const (
+	LevelNotice    = slog.LevelInfo + 2
+	LevelCritical  = slog.LevelError + 4
+	LevelAlert     = slog.LevelError + 8
+	LevelEmergency = slog.LevelError + 12
+)
+
+var levelNames = []struct {
+	name  string
+	level slog.Level
+}{
+	{"all", slog.LevelDebug},
+	{"debug", slog.LevelDebug},
+	{"info", slog.LevelInfo},
+	{"notice", LevelNotice},
+	{"warning", slog.LevelWarn},
+	{"error", slog.LevelError},
+	{"critical", LevelCritical},
+	{"alert", LevelAlert},
+	{"emergency", LevelEmergency},
+}
+
+// ErrLevel is returned for a word that names no level.
+var ErrLevel = errors.New("unknown log level")
+
+// ParseLevel reads a level of log.console.level or log.level.
+func ParseLevel(name string) (slog.Level, error) {
+	for _, l := range levelNames {
+		if l.name == name {
+			return l.level, nil
+		}
+	}
+	return 0, fmt.Errorf("%w %q", ErrLevel, name)
+}
+
+// levelText is how a level appears in a line.
+func levelText(l slog.Level) string {
+	for _, n := range levelNames[1:] {
+		if n.level == l {
+			return n.name
+		}
+	}
+	return strings.ToLower(l.String())
+}
+
+// Logger is a slog.Logger with the files that belong to it.
+type Logger struct {
+	*slog.Logger
+	// Level is the console's level; it may be changed while running.
+	Level *slog.LevelVar
+
+	files    []*rotating
+	crash    *rotating
+	maxCrash int
+	close    sync.Once
+	closeErr error
+}
+
+const defaultMaxCrash = 64 << 10
+
+// New opens the files, and fails if one cannot be written.
+func New(o Options) (*Logger, error) {
+	l := &Logger{Level: new(slog.LevelVar), maxCrash: defaultMaxCrash}
+	l.Level.Set(o.Level)
+	if o.CrashMaxMessage > 0 {
+		l.maxCrash = int(min(o.CrashMaxMessage, 1<<30))
+	}
+	if o.Stdout == nil {
+		o.Stdout = os.Stdout
+	}
+	var handlers []slog.Handler
+	if o.Console == "console" || o.Console == "both" {
+		handlers = append(handlers, handler(o.Stdout, o.ConsoleFormat, l.Level))
+	}
+	open := func(f File) (*rotating, error) {
+		r, err := openRotating(f)
+		if err != nil {
+			return nil, errors.Join(err, l.Close())
+		}
+		l.files = append(l.files, r)
+		return r, nil
+	}
+	if o.Console == "file" || o.Console == "both" {
+		r, err := open(o.ConsoleFile)
+		if err != nil {
+			return nil, err
+		}
+		handlers = append(handlers, handler(r, o.ConsoleFile.Format, l.Level))
+	}
+	if o.Error {
+		r, err := open(o.ErrorFile)
+		if err != nil {
+			return nil, err
+		}
+		handlers = append(handlers, handler(r, o.ErrorFile.Format, slog.LevelError))
+	}
+	if o.Crash {
+		r, err := open(o.CrashFile)
+		if err != nil {
+			return nil, err
+		}
+		l.crash = r
+	}
+	l.Logger = slog.New(slog.NewMultiHandler(handlers...))
+	return l, nil
+}
+
+func handler(w io.Writer, format string, level slog.Leveler) slog.Handler {
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
+		if l, ok := a.Value.Any().(slog.Level); ok && len(groups) == 0 && a.Key == slog.LevelKey {
+			return slog.String(slog.LevelKey, levelText(l))
+		}
+		return a
+	}}
+	if format == "json" {
+		return slog.NewJSONHandler(w, o)
+	}
+	return slog.NewTextHandler(w, o)
+}
+
+// Crash writes one bounded record of a panic to the crash log and an error to
+// the others. conn says whose panic it was: a client id, an address.
+func (l *Logger) Crash(conn string, value any, stack []byte) {
+	reason := fmt.Sprint(value)
+	if l.crash == nil {
+		l.Error("panic", "connection", conn, "reason", bound(reason, l.maxCrash/2), "stack", bound(string(stack), l.maxCrash/2))
+		return
+	}
+	l.Error("panic, see the crash log", "connection", conn, "reason", bound(reason, 256))
+	record := fmt.Sprintf("%s connection=%q reason=%q\n%s", time.Now().Format(time.RFC3339Nano), conn, reason, stack)
+	record = strings.TrimRight(bound(record, l.maxCrash-1), "\n") + "\n"
+	if _, err := io.WriteString(l.crash, record); err != nil {
+		l.Error("writing the crash log", "error", err)
+	}
+}
+
+// bound cuts s to at most n bytes and says so.
+func bound(s string, n int) string {
+	const cut = "… (cut)"
+	if len(s) <= n {
+		return s
+	}
+	if n <= len(cut) {
+		return strings.ToValidUTF8(s[:max(n, 0)], "")
+	}
+	return strings.ToValidUTF8(s[:n-len(cut)], "") + cut
+}
+
+// Reopen closes and opens every file again, after logrotate or a person moved
+// them away.
+func (l *Logger) Reopen() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.reopen())
+	}
+	return errors.Join(errs...)
+}
+
+// Close closes every file; records that come later go to standard output only.
+func (l *Logger) Close() error {
+	l.close.Do(func() {
+		var errs []error
+		for _, f := range l.files {
+			errs = append(errs, f.Close())
+		}
+		l.closeErr = errors.Join(errs...)
+	})
+	return l.closeErr
+}
+
+// Gate is a slog.Handler that keeps records until it is known where they go:
+// the settings say that, and reading the settings may log.
+type Gate struct {
+	mu      sync.Mutex
+	next    slog.Handler
+	early   []gated
+	dropped int
+}
+
+type gated struct {
+	ctx    context.Context
+	record slog.Record
+	wrap   []func(slog.Handler) slog.Handler
+}
+
+// maxEarly bounds what a Gate keeps.
+const maxEarly = 1000
+
+// NewGate returns a gate and a logger that writes to it.
+func NewGate() (*Gate, *slog.Logger) {
+	g := &Gate{}
+	return g, slog.New(&gateHandler{gate: g})
+}
+
+// Open hands the kept records to h and passes all later ones on.
+func (g *Gate) Open(h slog.Handler) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.next = h
+	for _, e := range g.early {
+		t := wrapAll(h, e.wrap)
+		if t.Enabled(e.ctx, e.record.Level) {
+			_ = t.Handle(e.ctx, e.record)
+		}
+	}
+	if g.dropped > 0 {
+		slog.New(h).Warn("early log records were dropped", "count", g.dropped)
+	}
+	g.early, g.dropped = nil, 0
+}
+
+type gateHandler struct {
+	gate *Gate
+	wrap []func(slog.Handler) slog.Handler
+}
+
+func wrapAll(h slog.Handler, wrap []func(slog.Handler) slog.Handler) slog.Handler {
+	for _, w := range wrap {
+		h = w(h)
+	}
+	return h
+}
+
+// Enabled is true while nobody knows the level.
+func (h *gateHandler) Enabled(ctx context.Context, level slog.Level) bool {
+	h.gate.mu.Lock()
+	next := h.gate.next
+	h.gate.mu.Unlock()
+	return next == nil || next.Enabled(ctx, level)
+}
+
+// Handle keeps or forwards the record.
+func (h *gateHandler) Handle(ctx context.Context, r slog.Record) error {
+	h.gate.mu.Lock()
+	next := h.gate.next
+	if next == nil {
+		defer h.gate.mu.Unlock()
+		if len(h.gate.early) >= maxEarly {
+			h.gate.dropped++
+			return nil
+		}
+		h.gate.early = append(h.gate.early, gated{ctx, r.Clone(), h.wrap})
+		return nil
+	}
+	h.gate.mu.Unlock()
+	return wrapAll(next, h.wrap).Handle(ctx, r)
+}
+
+// WithAttrs remembers the attributes for the handler that is not there yet.
+func (h *gateHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
+	return h.with(func(n slog.Handler) slog.Handler { return n.WithAttrs(attrs) })
+}
+
+// WithGroup remembers the group likewise.
+func (h *gateHandler) WithGroup(name string) slog.Handler {
+	return h.with(func(n slog.Handler) slog.Handler { return n.WithGroup(name) })
+}
+
+func (h *gateHandler) with(w func(slog.Handler) slog.Handler) slog.Handler {
+	return &gateHandler{gate: h.gate, wrap: append(h.wrap[:len(h.wrap):len(h.wrap)], w)}
+}
