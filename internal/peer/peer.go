@@ -15,10 +15,6 @@ import (
 	"net"
 	"time"
 
-	"github.com/hashicorp/raft"
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials"
-
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 )
@@ -77,72 +73,25 @@ type Config struct {
 	ReceiveWindow int
 }
 
-// Port is the cluster port of one node. Its methods may be called from any
-// goroutine.
-type Port struct{}
-
-// New makes a port that neither listens nor dials yet.
-func New(c Config) (*Port, error) { return nil, ErrClosed }
-
-// Run accepts connections from the listeners until ctx ends or Close is
-// called, and returns nil then; or the error of a listener that failed.
-func (p *Port) Run(ctx context.Context, listeners ...net.Listener) error { return ErrClosed }
-
-// Close ends all links and connections and waits for every goroutine. Frames
-// not yet done fail with ErrClosed.
-func (p *Port) Close() error { return nil }
-
-// Identity returns what this node tells about itself now.
-func (p *Port) Identity() Identity { return Identity{} }
-
-// SetIdentity changes it: after a join (cluster, generation) or when the node
-// takes a new incarnation. Connections that were made under another cluster,
-// generation or incarnation are closed; links come back by themselves.
-func (p *Port) SetIdentity(id Identity) {}
-
-// SetReceiver sets who takes incoming frames. Until then links of peers are
-// held waiting.
-func (p *Port) SetReceiver(r Receiver) {}
-
-// SetMembers says who belongs to the cluster; this node itself may be in the
-// list. One link is kept to each other member; the link to one that is no
-// longer there is closed and its frames fail with ErrClosed.
-func (p *Port) SetMembers(members []Member) {}
-
-// Up reports whether frames flow to the node.
-func (p *Port) Up(node message.NodeID) bool { return false }
-
-// Send hands a frame to the link to a member. It never blocks. Frames of one
-// sender arrive in order. done (may be nil) is called exactly once, without
-// locks held, possibly before Send returns, and must not block. With a nil
-// error the code is the peer's answer, or CodeAccepted from the spool.
-func (p *Port) Send(to message.NodeID, f Frame, done func(Code, error)) {
-	if done != nil {
-		done(0, ErrClosed)
+// withDefaults fills in what was left at zero.
+func (c Config) withDefaults() Config {
+	setDefault(&c.HandshakeTimeout, 5*time.Second)
+	setDefault(&c.MaxHandshakes, 64)
+	setDefault(&c.KeepAlive, time.Second)
+	setDefault(&c.AckTimeout, 2*time.Second)
+	setDefault(&c.MinBackoff, 100*time.Millisecond)
+	setDefault(&c.MaxBackoff, 2*time.Second)
+	setDefault(&c.MaxFrame, 64<<20)
+	setDefault(&c.BufferSize, 64<<20)
+	setDefault(&c.ReceiveWindow, 16<<20)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
+	return c
 }
 
-// StreamLayer returns the carrier for raft.NewNetworkTransport. Its Addr is
-// advertise (host:port). Peers are dialled by host:port or by node id (16
-// hexadecimal digits, looked up among the members). There is one per port.
-func (p *Port) StreamLayer(advertise string) raft.StreamLayer { return nil }
-
-// GRPC returns the listener for the internal grpc.Server, which must be made
-// with grpc.Creds(ServerCredentials()).
-func (p *Port) GRPC() net.Listener { return nil }
-
-// ServerCredentials returns what makes CallerFrom work in handlers.
-func ServerCredentials() credentials.TransportCredentials { return nil }
-
-// Conn returns the connection for calls to a member: one per member, made at
-// the first call, kept until the member is removed. Do not close it.
-func (p *Port) Conn(ctx context.Context, node message.NodeID) (*grpc.ClientConn, error) {
-	return nil, ErrClosed
-}
-
-// DialAddress connects to a node that need not be a member, of any cluster,
-// and returns who it is: discovery before a join. Errors are RefusedErrors or
-// wrap the network's error. The caller closes the connection.
-func (p *Port) DialAddress(ctx context.Context, address string) (*grpc.ClientConn, Identity, error) {
-	return nil, Identity{}, ErrClosed
+func setDefault[T int | time.Duration](v *T, d T) {
+	if *v <= 0 {
+		*v = d
+	}
 }
