@@ -722,7 +722,7 @@ type PullRequest struct {
 	Session *SessionID             `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
 	// Raft index of the caller's registration: an older caller is refused.
 	Epoch uint64 `protobuf:"varint,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
-	// Everything up to this sequence is on the caller's disk.
+	// Everything before this sequence is on the caller's disk; 0 at the beginning.
 	Confirmed     uint64 `protobuf:"varint,3,opt,name=confirmed,proto3" json:"confirmed,omitempty"`
 	Limit         uint32 `protobuf:"varint,4,opt,name=limit,proto3" json:"limit,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -792,6 +792,8 @@ type PullResponse struct {
 	Entries []*Entry               `protobuf:"bytes,1,rep,name=entries,proto3" json:"entries,omitempty"`
 	// No entry was left beyond these.
 	Last bool `protobuf:"varint,2,opt,name=last,proto3" json:"last,omitempty"`
+	// What to confirm once these are stored: the following part starts there.
+	Next uint64 `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
 	// QoS 2 packet ids received from the client and not yet released, with the
 	// encoded id of their message. Sent with the first part.
 	Inbound       map[uint32][]byte `protobuf:"bytes,3,rep,name=inbound,proto3" json:"inbound,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
@@ -843,6 +845,13 @@ func (x *PullResponse) GetLast() bool {
 	return false
 }
 
+func (x *PullResponse) GetNext() uint64 {
+	if x != nil {
+		return x.Next
+	}
+	return 0
+}
+
 func (x *PullResponse) GetInbound() map[uint32][]byte {
 	if x != nil {
 		return x.Inbound
@@ -860,8 +869,10 @@ type Entry struct {
 	SubscriptionIds []uint32 `protobuf:"varint,5,rep,packed,name=subscription_ids,json=subscriptionIds,proto3" json:"subscription_ids,omitempty"`
 	PacketId        uint32   `protobuf:"varint,6,opt,name=packet_id,json=packetId,proto3" json:"packet_id,omitempty"`
 	// State of internal/msgstore.
-	State         uint32 `protobuf:"varint,7,opt,name=state,proto3" json:"state,omitempty"`
+	State uint32 `protobuf:"varint,7,opt,name=state,proto3" json:"state,omitempty"`
+	// The shared subscription that chose the session; empty otherwise.
 	Group         string `protobuf:"bytes,8,opt,name=group,proto3" json:"group,omitempty"`
+	Filter        string `protobuf:"bytes,9,opt,name=filter,proto3" json:"filter,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -952,6 +963,13 @@ func (x *Entry) GetGroup() string {
 	return ""
 }
 
+func (x *Entry) GetFilter() string {
+	if x != nil {
+		return x.Filter
+	}
+	return ""
+}
+
 var File_cluster_proto protoreflect.FileDescriptor
 
 const file_cluster_proto_rawDesc = "" +
@@ -1014,14 +1032,15 @@ const file_cluster_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\v2\x1d.mqadmin.cluster.v1.SessionIDR\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\tconfirmed\x18\x03 \x01(\x04R\tconfirmed\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xdc\x01\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xf0\x01\n" +
 	"\fPullResponse\x123\n" +
 	"\aentries\x18\x01 \x03(\v2\x19.mqadmin.cluster.v1.EntryR\aentries\x12\x12\n" +
-	"\x04last\x18\x02 \x01(\bR\x04last\x12G\n" +
+	"\x04last\x18\x02 \x01(\bR\x04last\x12\x12\n" +
+	"\x04next\x18\x04 \x01(\x04R\x04next\x12G\n" +
 	"\ainbound\x18\x03 \x03(\v2-.mqadmin.cluster.v1.PullResponse.InboundEntryR\ainbound\x1a:\n" +
 	"\fInboundEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xdb\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xf3\x01\n" +
 	"\x05Entry\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x10\n" +
@@ -1030,7 +1049,8 @@ const file_cluster_proto_rawDesc = "" +
 	"\x10subscription_ids\x18\x05 \x03(\rR\x0fsubscriptionIds\x12\x1b\n" +
 	"\tpacket_id\x18\x06 \x01(\rR\bpacketId\x12\x14\n" +
 	"\x05state\x18\a \x01(\rR\x05state\x12\x14\n" +
-	"\x05group\x18\b \x01(\tR\x05group2\xf5\x03\n" +
+	"\x05group\x18\b \x01(\tR\x05group\x12\x16\n" +
+	"\x06filter\x18\t \x01(\tR\x06filter2\xf5\x03\n" +
 	"\x0eClusterService\x12U\n" +
 	"\bDescribe\x12#.mqadmin.cluster.v1.DescribeRequest\x1a$.mqadmin.cluster.v1.DescribeResponse\x12L\n" +
 	"\x05Admit\x12 .mqadmin.cluster.v1.AdmitRequest\x1a!.mqadmin.cluster.v1.AdmitResponse\x12U\n" +

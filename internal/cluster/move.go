@@ -1,0 +1,250 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/mqadmin/mqadmin/internal/cluster/clusterpb"
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/queue"
+)
+
+// Mover hands queues over and takes them in parts. Implemented by
+// queue.Manager.
+type Mover interface {
+	Take(id message.SessionID, from uint64, limit int) (queue.Handed, error)
+	Confirm(ctx context.Context, id message.SessionID, upTo uint64) error
+	Import(id message.SessionID, h queue.Handed, mark queue.Mark, done func(error))
+	ImportMark(id message.SessionID, source message.NodeID, epoch message.Epoch) (uint64, error)
+	ForgetMark(id message.SessionID, source message.NodeID, epoch message.Epoch)
+	Release(id message.SessionID)
+}
+
+// moves are the queues on their way to this node.
+type moves struct {
+	mu      sync.Mutex
+	running map[message.SessionID]context.CancelFunc
+}
+
+func (m *moves) cancel(id message.SessionID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if stop, ok := m.running[id]; ok {
+		stop()
+	}
+}
+
+// startMove pulls what other nodes hold of a session of this node, in the
+// background. What is delivered here meanwhile waits behind it, for at most
+// EnqueueTimeout.
+func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) {
+	ctx, cancel := context.WithCancel(c.ctx)
+	c.moves.mu.Lock()
+	if stop, ok := c.moves.running[id]; ok {
+		stop()
+	}
+	c.moves.running[id] = cancel
+	c.moves.mu.Unlock()
+	c.wg.Go(func() {
+		defer cancel()
+		limit := time.AfterFunc(c.cfg.EnqueueTimeout, func() { c.cfg.Queues.Release(id) })
+		defer limit.Stop()
+		c.move(ctx, id, epoch)
+		c.cfg.Queues.Release(id)
+	})
+}
+
+// retryMove is the pause before a source that did not answer is asked again.
+const retryMove = 2 * time.Second
+
+// move pulls from every source until all are struck or the session is no
+// longer this registration's.
+func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.Epoch) {
+	for ctx.Err() == nil {
+		s, ok := c.cfg.Meta.Session(id)
+		if !ok || s.Owner != c.cfg.Self || !s.Is(epoch) || len(s.Sources) == 0 {
+			return
+		}
+		left := 0
+		for _, src := range s.Sources {
+			if err := c.pull(ctx, s, src); err != nil {
+				left++
+				if ctx.Err() == nil {
+					c.counters.moveErrors.Inc()
+					c.log.Warn("a part of a session's queue cannot be fetched now", "client", id.String(), "node", c.nameOf(src.Node), "error", err)
+				}
+			}
+		}
+		if left == 0 {
+			return
+		}
+		c.cfg.Queues.Release(id)
+		t := time.NewTimer(retryMove)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// pull takes a session's queue from one source, part by part, and strikes the
+// source once it has deleted everything.
+func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) error {
+	if src.Node == c.cfg.Self {
+		return c.strike(ctx, s.ID, src)
+	}
+	conn, err := c.cfg.Port.Conn(ctx, src.Node)
+	if err != nil {
+		return err
+	}
+	client := clusterpb.NewClusterServiceClient(conn)
+	next, err := c.cfg.Queues.ImportMark(s.ID, src.Node, src.Epoch)
+	if err != nil {
+		return err
+	}
+	for {
+		resp, err := client.Pull(ctx, &clusterpb.PullRequest{
+			Session: &clusterpb.SessionID{Mountpoint: s.ID.Mountpoint, ClientId: s.ID.ClientID},
+			Epoch:   s.Epoch.Index, Confirmed: next, Limit: uint32(c.cfg.DrainStep),
+		})
+		if err != nil {
+			return err
+		}
+		h, err := handedOf(resp)
+		if err != nil {
+			return err
+		}
+		if len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More {
+			break
+		}
+		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, Next: h.Next}); err != nil {
+			return err
+		}
+		c.counters.moved.Add(len(h.Entries))
+		next = h.Next
+	}
+	return c.strike(ctx, s.ID, src)
+}
+
+func (c *Cluster) strike(ctx context.Context, id message.SessionID, src meta.Source) error {
+	if _, err := c.cfg.Meta.StrikeSource(ctx, id, src); err != nil && !over(err) {
+		return fmt.Errorf("striking a drained source: %w", err)
+	}
+	c.cfg.Queues.ForgetMark(id, src.Node, src.Epoch)
+	return nil
+}
+
+// imported writes a part and waits until it is on disk.
+func (c *Cluster) imported(ctx context.Context, id message.SessionID, h queue.Handed, mark queue.Mark) error {
+	done := make(chan error, 1)
+	c.cfg.Queues.Import(id, h, mark, func(err error) { done <- err })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Pull hands a part of a queue to its new owner. It answers only once this
+// node knows of the new owner: from then on nothing is delivered here.
+func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*clusterpb.PullResponse, error) {
+	who, err := s.member(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := s.c
+	id := message.SessionID{Mountpoint: req.GetSession().GetMountpoint(), ClientID: req.GetSession().GetClientId()}
+	if c.cfg.Meta.Status().Quorum {
+		if err := c.cfg.Meta.WaitApplied(ctx, req.GetEpoch()); err != nil {
+			return nil, err
+		}
+	}
+	owner, ok := c.cfg.Meta.Session(id)
+	if !ok || owner.Owner != who.Node {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s does not own the session", who.Name)
+	}
+	c.close(id, takenOver)
+	if req.GetConfirmed() > 0 {
+		if err := c.cfg.Queues.Confirm(ctx, id, req.GetConfirmed()); err != nil && !errors.Is(err, queue.ErrNoSession) {
+			return nil, err
+		}
+	}
+	h, err := c.cfg.Queues.Take(id, req.GetConfirmed(), int(req.GetLimit()))
+	if errors.Is(err, queue.ErrNoSession) {
+		return &clusterpb.PullResponse{Last: true, Next: req.GetConfirmed()}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(h.Entries) == 0 && !h.More {
+		// The caller has everything on its disk.
+		c.cfg.Queues.Delete(id)
+	}
+	return handedTo(h, req.GetConfirmed() == 0), nil
+}
+
+// Adopt takes an offline session over on behalf of a node that leaves or is
+// gone.
+func (s *service) Adopt(ctx context.Context, req *clusterpb.AdoptRequest) (*clusterpb.AdoptResponse, error) {
+	if _, err := s.member(ctx); err != nil {
+		return nil, err
+	}
+	n, err := s.c.adopt(ctx, message.SessionID{Mountpoint: req.GetSession().GetMountpoint(), ClientID: req.GetSession().GetClientId()})
+	return &clusterpb.AdoptResponse{Messages: uint64(n)}, toStatus(err)
+}
+
+// adopt registers a session here without a connection, pulls its queue and
+// returns the number of messages it has. A session that a client has
+// connected to meanwhile is left to that.
+func (c *Cluster) adopt(ctx context.Context, id message.SessionID) (int64, error) {
+	old, ok := c.cfg.Meta.Session(id)
+	if !ok || old.Owner == c.cfg.Self || old.Connected() && c.alive(old.Owner) {
+		return 0, nil
+	}
+	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{ID: id, Durable: true, Expiry: old.Expiry}, meta.Options{})
+	if err != nil {
+		return 0, err
+	}
+	since := time.UnixMilli(old.OfflineSince)
+	if old.OfflineSince == 0 {
+		since = time.Now()
+	}
+	if _, err = c.cfg.Meta.Release(ctx, meta.ReleaseRequest{ID: id, Epoch: reg.Epoch, Durable: true, Expiry: old.Expiry, At: since}); err != nil && !over(err) {
+		return 0, err
+	}
+	if _, _, err := c.cfg.Queues.Open(queue.OpenRequest{
+		ID: id, Epoch: reg.Epoch, Durable: true, Expiry: old.Expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions, Held: true,
+	}); err != nil {
+		return 0, err
+	}
+	defer c.cfg.Queues.Release(id)
+	now, ok := c.cfg.Meta.Session(id)
+	if !ok {
+		return 0, nil
+	}
+	for _, src := range now.Sources {
+		if !c.alive(src.Node) {
+			continue // pulled when its disk comes back
+		}
+		if err := c.pull(ctx, now, src); err != nil {
+			return 0, err
+		}
+	}
+	return int64(c.pending(id)), nil
+}
+
+func (c *Cluster) alive(node message.NodeID) bool { return node == c.cfg.Self || c.cfg.Port.Up(node) }
+
+func (c *Cluster) pending(id message.SessionID) int {
+	info, _ := c.cfg.Queues.Info(id)
+	return info.Pending + info.Inflight
+}

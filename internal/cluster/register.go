@@ -1,0 +1,155 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/session"
+)
+
+// Register makes this node the owner of a session. When it returns, the former
+// owner's connection is closed on every node that can be reached, and the
+// queue of the session is here or on its way.
+func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (session.Registration, error) {
+	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{
+		ID: r.ID, CleanStart: r.CleanStart, Durable: r.Durable, Expiry: r.Expiry,
+	}, meta.Options{Overlay: r.AllowNetsplit})
+	if err != nil {
+		return session.Registration{}, translate(err)
+	}
+	if reg.Previous != 0 && reg.Previous != c.cfg.Self && reg.Connected {
+		if err := c.cfg.Meta.WaitVisible(ctx, reg.Index); err != nil {
+			return session.Registration{}, translate(err)
+		}
+	}
+	out := session.Registration{Present: reg.Present, Epoch: reg.Epoch, UpperHalf: reg.UpperHalf}
+	if r.Durable {
+		out.Record = &message.SessionRecord{
+			ID: r.ID, Epoch: reg.Epoch, Expiry: r.Expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions,
+		}
+	}
+	if len(reg.Sources) > 0 {
+		out.Held = true
+		c.startMove(r.ID, reg.Epoch)
+	}
+	return out, nil
+}
+
+func translate(err error) error {
+	switch {
+	case errors.Is(err, meta.ErrNoQuorum), errors.Is(err, meta.ErrOverlayFull):
+		return fmt.Errorf("%w: %w", session.ErrNotReady, err)
+	case errors.Is(err, meta.ErrStaleEpoch), errors.Is(err, meta.ErrSuperseded):
+		return fmt.Errorf("%w: %w", session.ErrTakenOver, err)
+	}
+	return err
+}
+
+// Ended notes that a connection has ended: a clean session goes, a durable one
+// is offline from now. It does not block.
+func (c *Cluster) Ended(_ context.Context, e session.End) {
+	if !e.Durable {
+		c.cfg.Router.Forget(e.ID)
+	}
+	c.wg.Go(func() {
+		_, err := c.cfg.Meta.Release(c.ctx, meta.ReleaseRequest{ID: e.ID, Epoch: e.Epoch, Durable: e.Durable, Expiry: e.Expiry, At: e.At})
+		if err != nil && !over(err) && c.ctx.Err() == nil {
+			c.log.Warn("the end of a connection could not be noted in the cluster", "client", e.ID.String(), "error", err)
+		}
+	})
+}
+
+// over reports whether the session has gone on without this connection.
+func over(err error) bool {
+	return errors.Is(err, meta.ErrStaleEpoch) || errors.Is(err, meta.ErrNoSession) || errors.Is(err, meta.ErrSuperseded)
+}
+
+// Expired removes a durable session whose expiry has passed on this node.
+func (c *Cluster) Expired(id message.SessionID, epoch message.Epoch) {
+	c.wg.Go(func() {
+		_, err := c.cfg.Meta.DeleteSession(c.ctx, id, epoch)
+		if err != nil && !over(err) && c.ctx.Err() == nil {
+			c.log.Warn("an expired session could not be removed from the cluster", "client", id.String(), "error", err)
+		}
+	})
+}
+
+// Disconnect ends the connection of a session on this node; with cleanup the
+// session itself is removed from the whole cluster.
+func (c *Cluster) Disconnect(ctx context.Context, id message.SessionID, cleanup bool) (disconnected, cleaned bool, err error) {
+	disconnected = c.cfg.Sessions.Disconnect(id, session.DisconnectOptions{Reason: administrative})
+	if !cleanup {
+		return disconnected, false, nil
+	}
+	_, err = c.cfg.Meta.DeleteSession(ctx, id, message.Epoch{})
+	switch {
+	case err == nil:
+		cleaned = true
+	case errors.Is(err, meta.ErrNoSession):
+		err = nil
+	}
+	return disconnected, cleaned, err
+}
+
+// Owner returns the name of the node that owns a session, "" if none does.
+func (c *Cluster) Owner(id message.SessionID) string {
+	s, ok := c.cfg.Meta.Session(id)
+	if !ok {
+		return ""
+	}
+	if m, ok := c.cfg.Meta.Member(s.Owner); ok {
+		return m.Name
+	}
+	return s.Owner.String()
+}
+
+// restore decides about a durable session that lies on this node's disk but
+// is not this node's in the registry. If it was registered in this very
+// cluster, the registry has gone on without it and it is deleted; otherwise the
+// metadata directory was wiped or the node has joined another cluster, and the
+// session is registered again, so that no queued message is lost.
+func (c *Cluster) restore(id message.SessionID) {
+	rec, err := c.cfg.Records.Session(id)
+	if err != nil || rec == nil {
+		c.cfg.Queues.Delete(id)
+		return
+	}
+	own, _ := c.cfg.Meta.View().Cluster()
+	if rec.Epoch.Cluster == own {
+		c.log.Info("a session that ended or moved while this node was away is deleted here", "client", id.String())
+		c.cfg.Queues.Delete(id)
+		return
+	}
+	if _, elsewhere := c.cfg.Meta.Session(id); elsewhere {
+		return // the owner has the later state; what is here waits for an operator
+	}
+	if err := c.registerAgain(rec); err != nil && !over(err) {
+		c.log.Error("a session on this node's disk could not be registered again", "client", id.String(), "error", err)
+		return
+	}
+	c.log.Info("a session on this node's disk was registered again", "client", id.String(), "messages", c.pending(id))
+}
+
+func (c *Cluster) registerAgain(rec *message.SessionRecord) error {
+	ctx, cancel := context.WithTimeout(c.ctx, time.Minute)
+	defer cancel()
+	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{ID: rec.ID, Durable: true, Expiry: rec.Expiry}, meta.Options{Overlay: true})
+	if err != nil {
+		return err
+	}
+	if len(rec.Subscriptions) > 0 {
+		if _, _, err := c.cfg.Meta.Subscribe(ctx, rec.ID, reg.Epoch, rec.Subscriptions, meta.Options{Overlay: true}); err != nil {
+			return err
+		}
+	}
+	at := time.Now()
+	if rec.OfflineSince != 0 {
+		at = time.UnixMilli(rec.OfflineSince)
+	}
+	_, err = c.cfg.Meta.Release(ctx, meta.ReleaseRequest{ID: rec.ID, Epoch: reg.Epoch, Durable: true, Expiry: rec.Expiry, At: at})
+	return err
+}

@@ -1,0 +1,66 @@
+package router
+
+import (
+	"context"
+	"errors"
+
+	"github.com/mqadmin/mqadmin/internal/peer"
+	"github.com/mqadmin/mqadmin/internal/queue"
+	"github.com/mqadmin/mqadmin/internal/session"
+)
+
+// Receive takes a frame from another node's link: a PUBLISH is matched again
+// among the sessions of this node, a direct one goes to the session that it
+// names. done gets the answer for the sender. A link calls it for one frame
+// after the other, so what came first is enqueued first.
+func (r *Router) Receive(from peer.Identity, f peer.Frame, done func(peer.Code)) {
+	r.await(f.Applied)
+	switch f.Kind {
+	case peer.FramePublish:
+		p := &pending{done: func(res session.PublishResult) {
+			if res.Err != nil {
+				r.cfg.Logger.Warn("a message of another node could not be stored", "from", from.Name, "error", res.Err)
+				done(peer.CodeError)
+				return
+			}
+			done(peer.CodeAccepted)
+		}}
+		p.left.Store(1)
+		r.toLocal(f.Message, p)
+		p.release(nil)
+	case peer.FrameDirect:
+		r.cfg.Queues.Deliver(f.Session, queue.Delivery{
+			Message: f.Message, QoS: f.QoS, Retain: r.tables.retainFor(f), SubscriptionIDs: f.SubscriptionIDs, Group: f.Group, OnlineOnly: f.OnlineOnly,
+		}, func(err error) { done(codeOf(err)) })
+	default:
+		done(peer.CodeError)
+	}
+}
+
+func codeOf(err error) peer.Code {
+	switch {
+	case err == nil:
+		return peer.CodeAccepted
+	case errors.Is(err, queue.ErrNoSession):
+		return peer.CodeNoSession
+	case errors.Is(err, queue.ErrOffline):
+		return peer.CodeOffline
+	case errors.Is(err, queue.ErrFull):
+		return peer.CodeFull
+	}
+	return peer.CodeError
+}
+
+// await holds the link until this node has applied the metadata at which the
+// sender matched the frame: a subscription that the sender saw must be seen
+// here too. Without quorum nothing is applied, so the wait is bounded.
+func (r *Router) await(index uint64) {
+	if index <= r.cfg.Metadata.Applied() || !r.quorum.Load() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.EnqueueTimeout)
+	defer cancel()
+	if err := r.cfg.Metadata.WaitApplied(ctx, index); err != nil && r.ctx.Err() == nil {
+		r.cfg.Logger.Warn("a frame was matched at metadata that this node has not applied in time", "index", index, "applied", r.cfg.Metadata.Applied())
+	}
+}

@@ -1,0 +1,244 @@
+package router
+
+import (
+	"sync"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/topic"
+)
+
+// local is what a match needs to know of one subscription of this node.
+type local struct {
+	qos          byte
+	noLocal, rap bool
+	clean        bool // of a clean session: fed by Subscribe, not by the metadata
+	identifier   uint32
+}
+
+func localOf(s message.Subscription, clean bool) local {
+	return local{qos: s.QoS, noLocal: s.NoLocal, rap: s.RetainAsPublished, clean: clean, identifier: s.Identifier}
+}
+
+// table holds the routes of one mountpoint.
+type table struct {
+	local    *topic.Index[message.SessionID, local]
+	remote   *topic.Index[message.NodeID, struct{}]
+	groups   *topic.Index[groupKey, *group]
+	retained *topic.Store[*message.Message]
+}
+
+// tables holds all mountpoints. A mountpoint's table is made at first use and
+// stays: there are as many as listeners and plugins name.
+type tables struct {
+	self message.NodeID
+	mu   sync.RWMutex
+	by   map[string]*table
+
+	smu      sync.Mutex
+	sessions map[message.SessionID][]*member // shared members of a session
+	sizes    int64                           // bytes of retained messages, guarded by smu
+}
+
+func (t *tables) init(self message.NodeID) {
+	t.self = self
+	t.by = map[string]*table{}
+	t.sessions = map[message.SessionID][]*member{}
+}
+
+// lookup returns nil for a mountpoint that nobody has used.
+func (t *tables) lookup(mountpoint string) *table {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.by[mountpoint]
+}
+
+func (t *tables) get(mountpoint string) *table {
+	if tb := t.lookup(mountpoint); tb != nil {
+		return tb
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	tb := t.by[mountpoint]
+	if tb == nil {
+		tb = &table{
+			local:    topic.NewIndex[message.SessionID, local](),
+			remote:   topic.NewIndex[message.NodeID, struct{}](),
+			groups:   topic.NewIndex[groupKey, *group](),
+			retained: topic.NewStore[*message.Message](),
+		}
+		t.by[mountpoint] = tb
+	}
+	return tb
+}
+
+func (t *tables) each(fn func(mountpoint string, tb *table)) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	for mp, tb := range t.by {
+		fn(mp, tb)
+	}
+}
+
+func (t *tables) entries() int64 {
+	var n int
+	t.each(func(_ string, tb *table) { n += tb.local.Entries() + tb.remote.Entries() + tb.groups.Entries() })
+	return int64(n)
+}
+
+func (t *tables) retained() (count, bytes int64) {
+	t.each(func(_ string, tb *table) { count += int64(tb.retained.Len()) })
+	t.smu.Lock()
+	defer t.smu.Unlock()
+	return count, t.sizes
+}
+
+func (t *tables) setRetained(mountpoint, name string, m *message.Message) {
+	store := t.get(mountpoint).retained
+	delta := 0
+	if old, ok := store.Get(name); ok {
+		delta -= old.Size()
+	}
+	if m == nil {
+		store.Delete(name)
+	} else {
+		store.Set(name, m)
+		delta += m.Size()
+	}
+	t.smu.Lock()
+	t.sizes += int64(delta)
+	t.smu.Unlock()
+}
+
+// Apply takes the changes of one applied batch into the routing tables. It is
+// the meta.Observer: the store publishes the index as applied only after it
+// has returned.
+func (r *Router) Apply(_ uint64, events []meta.Event) {
+	for _, e := range events {
+		switch e := e.(type) {
+		case meta.SessionChanged:
+			r.sessionChanged(e)
+		case meta.SubscriptionsChanged:
+			r.subscriptionsChanged(e)
+		case meta.RouteChanged:
+			r.routeChanged(e.Mountpoint, e.Filter, e.Node, e.Present)
+		case meta.SharedChanged:
+			r.setMember(e.Member, e.Present)
+		case meta.RetainedChanged:
+			r.tables.setRetained(e.Mountpoint, e.Topic, e.Message)
+		case meta.MemberChanged: // the links follow the membership, not the router
+		}
+	}
+}
+
+// sessionChanged follows a durable session to and from this node.
+func (r *Router) sessionChanged(e meta.SessionChanged) {
+	was, is := e.Old != nil && e.Old.Owner == r.cfg.Self, e.New != nil && e.New.Owner == r.cfg.Self
+	if e.New != nil {
+		r.tables.setOnline(e.New.ID, e.New.Owner, e.New.Connected())
+	}
+	if is && e.New.Durable && !was {
+		for _, sub := range r.cfg.Metadata.Subscriptions(e.New.ID) {
+			r.setLocal(e.New.ID, sub, false)
+		}
+	}
+	if was && !is && e.New != nil { // of a deleted session each subscription is reported by itself
+		for _, sub := range r.cfg.Metadata.Subscriptions(e.Old.ID) {
+			r.deleteLocal(e.Old.ID, sub.Filter)
+		}
+	}
+}
+
+func (r *Router) subscriptionsChanged(e meta.SubscriptionsChanged) {
+	for _, f := range e.Removed {
+		r.deleteLocal(e.Session, f)
+	}
+	if s, ok := r.cfg.Metadata.Session(e.Session); ok && s.Owner == r.cfg.Self {
+		for _, sub := range e.Added {
+			r.setLocal(e.Session, sub, false)
+		}
+	}
+}
+
+// setMember enters a session into a shared group or takes it out.
+func (r *Router) setMember(m meta.SharedMember, present bool) {
+	online := false
+	if s, ok := r.cfg.Metadata.Session(m.Session); ok {
+		online = s.Connected()
+	}
+	r.tables.setMember(m, online, present)
+}
+
+// setLocal enters an ordinary subscription; shared ones live in the groups.
+func (r *Router) setLocal(id message.SessionID, sub message.Subscription, clean bool) (first bool) {
+	if isShared(sub.Filter) {
+		return false
+	}
+	return r.tables.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, clean))
+}
+
+func (r *Router) deleteLocal(id message.SessionID, filter string) {
+	if t := r.tables.lookup(id.Mountpoint); t != nil {
+		t.local.Delete(filter, id)
+	}
+}
+
+func (r *Router) routeChanged(mountpoint, filter string, node message.NodeID, present bool) {
+	if node == r.cfg.Self {
+		return // this node's own sessions are in the local index
+	}
+	remote := r.tables.get(mountpoint).remote
+	if present {
+		remote.Set(filter, node, struct{}{})
+	} else {
+		remote.Delete(filter, node)
+	}
+}
+
+// Reset rebuilds everything that is derived from the metadata: after a
+// restored snapshot, a join, and when a view changes. Clean sessions of this
+// node keep their local subscriptions and announce their routes anew.
+func (r *Router) Reset(_ uint64, v *meta.View) {
+	fresh := tables{}
+	fresh.init(r.cfg.Self)
+	r.clean.each(func(id message.SessionID, sub message.Subscription) {
+		if !isShared(sub.Filter) {
+			fresh.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, true))
+		}
+	})
+	v.Sessions(message.SessionID{}, func(s *meta.Session) bool {
+		if s.Durable && s.Owner == r.cfg.Self {
+			for _, sub := range v.Subscriptions(s.ID) {
+				if !isShared(sub.Filter) {
+					fresh.get(s.ID.Mountpoint).local.Set(sub.Filter, s.ID, localOf(sub, false))
+				}
+			}
+		}
+		return true
+	})
+	v.Routes(func(rt meta.Route) bool {
+		if rt.Node != r.cfg.Self {
+			fresh.get(rt.Mountpoint).remote.Set(rt.Filter, rt.Node, struct{}{})
+		}
+		return true
+	})
+	v.SharedMembers(func(m *meta.SharedMember) bool {
+		s, ok := v.Session(m.Session)
+		fresh.setMember(*m, ok && s.Connected(), true)
+		return true
+	})
+	v.AllRetained(func(m *message.Message) bool {
+		fresh.setRetained(m.Mountpoint, m.Topic, m)
+		return true
+	})
+	r.tables.mu.Lock()
+	r.tables.smu.Lock()
+	r.tables.by, r.tables.sessions, r.tables.sizes = fresh.by, fresh.sessions, fresh.sizes
+	r.tables.smu.Unlock()
+	r.tables.mu.Unlock()
+	r.ready.Store(true)
+	r.clean.reassert()
+}
+
+// Quorum takes the news whether the metadata can be written.
+func (r *Router) Quorum(ok bool) { r.quorum.Store(ok) }
