@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/packet"
 )
 
 // Chain is what the sessions of one listener call. It follows the Registry
@@ -160,7 +161,7 @@ func (c *Chain) AuthOnSubscribe(ctx context.Context, s *Subscribe) Result {
 func (c *Chain) OnAuth(ctx context.Context, a *Auth) Result {
 	t := c.load()
 	if t == nil {
-		return Deny(reasonBadAuthMethod, "")
+		return Deny(packet.BadAuthenticationMethod, "")
 	}
 	for _, s := range t.onAuth {
 		ans, res := guard(c, s, PointOnAuth, func(h OnAuth) (AuthAnswer, Result) { return h.OnAuth(ctx, a) })
@@ -169,14 +170,14 @@ func (c *Chain) OnAuth(ctx context.Context, a *Auth) Result {
 		case OK:
 			a.Answer = ans
 			if ans.Continue {
-				res.Reason = reasonContinue
+				res.Reason = packet.ContinueAuthentication
 			}
 			return res
 		default:
 			return res
 		}
 	}
-	return Deny(reasonBadAuthMethod, "")
+	return Deny(packet.BadAuthenticationMethod, "")
 }
 
 // OnDeliver lets plugins change a message before it is written.
@@ -298,7 +299,7 @@ func (c *Chain) OnTopicUnsubscribed(id message.SessionID, filters []string) {
 }
 
 // exhausted is the answer when no plugin decided.
-func exhausted() Result { return Deny(reasonNotAuthorized, "") }
+func exhausted() Result { return Deny(packet.NotAuthorized, "") }
 
 // invalid reports an answer that cannot be carried out and refuses the
 // operation.
@@ -306,7 +307,7 @@ func (c *Chain) invalid(p *plugin, at Point, err error) Result {
 	p.errors.Inc()
 	c.registry.log.Error("plugin answered with an invalid modifier; the operation is refused",
 		"plugin", p.name, "hook", at.String(), "error", err)
-	return Deny(reasonNotAuthorized, "")
+	return Deny(packet.NotAuthorized, "")
 }
 
 // guard asks one plugin; its panic is reported and becomes a refusal.
@@ -314,7 +315,7 @@ func guard[T, M any](c *Chain, s subscriber[T], at Point, ask func(T) (M, Result
 	defer func() {
 		if v := recover(); v != nil {
 			var none M
-			m, r = none, Deny(reasonNotAuthorized, "")
+			m, r = none, Deny(packet.NotAuthorized, "")
 			c.panicked(s.plugin, at, v)
 		}
 	}()

@@ -98,14 +98,6 @@ func (v Verdict) String() string {
 	return fmt.Sprintf("verdict %d", uint8(v))
 }
 
-// Reasons that the package itself answers with (MQTT 5.0 §2.4).
-const (
-	reasonContinue      packet.Reason = 0x18
-	reasonBadPassword   packet.Reason = 0x86
-	reasonNotAuthorized packet.Reason = 0x87
-	reasonBadAuthMethod packet.Reason = 0x8C
-)
-
 // Result is the answer of a plugin, or of the chain, to a question.
 type Result struct {
 	Verdict Verdict
@@ -131,14 +123,14 @@ func Pass() Result { return Result{} }
 // is no refusal on the wire and becomes 0x87, not authorized.
 func Deny(reason packet.Reason, text string) Result {
 	if reason < 0x80 {
-		reason = reasonNotAuthorized
+		reason = packet.NotAuthorized
 	}
 	return Result{Verdict: Refuse, Reason: reason, Text: text}
 }
 
 // DenyCredentials refuses a CONNECT for its user name or password: return code
 // 4 to 3.x clients, 0x86 to MQTT 5 ones.
-func DenyCredentials() Result { return Deny(reasonBadPassword, "") }
+func DenyCredentials() Result { return Deny(packet.BadUserNameOrPassword, "") }
 
 // Connection is how a client came in. One value per connection, shared by all
 // its hook calls and never changed.

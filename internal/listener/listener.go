@@ -1,0 +1,217 @@
+// Package listener opens, suspends and stops the doors for MQTT clients: tcp,
+// ssl, ws, wss and unix sockets, with PROXY protocol, client certificates and
+// a limit on connections. What comes in is handed to one func as a net.Conn;
+// nothing here knows MQTT. The accept loop of plain and TLS listeners is
+// mochi-mqtt's listeners.Net; its WebSocket listener binds by itself and keeps
+// no limits, so WebSockets are net/http and coder/websocket.
+package listener
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+	"time"
+)
+
+// Type is the transport of a listener, as in listener.<type>.<name>.
+type Type string
+
+// The types for MQTT clients.
+const (
+	TCP Type = "tcp"
+	SSL Type = "ssl"
+	WS  Type = "ws"
+	WSS Type = "wss"
+)
+
+// Shown returns the type as listener show and status.json print it.
+func (t Type) Shown() string {
+	switch t {
+	case TCP:
+		return "mqtt"
+	case SSL:
+		return "mqtts"
+	case WS:
+		return "mqttws"
+	case WSS:
+		return "mqttwss"
+	}
+	return string(t)
+}
+
+// secure reports whether the type speaks TLS.
+func (t Type) secure() bool { return t == SSL || t == WSS }
+
+// web reports whether the type speaks WebSocket.
+func (t Type) web() bool { return t == WS || t == WSS }
+
+// Key names a listener: listener.<type>.<name>.
+type Key struct {
+	Type Type
+	Name string
+}
+
+// String returns the key as in the configuration.
+func (k Key) String() string { return "listener." + string(k.Type) + "." + k.Name }
+
+// Config is one listener with its options resolved.
+type Config struct {
+	Key
+	// Network is tcp or unix, Address what it listens on: see ParseAddress.
+	Network, Address string
+	Mountpoint       string
+	// MaxConnections are served at a time; 0 for no limit.
+	MaxConnections int
+	// HandshakeTimeout bounds PROXY header, TLS handshake and WebSocket upgrade
+	// together; 0 for 5 s.
+	HandshakeTimeout time.Duration
+	// ProxyProtocol expects a PROXY v1 or v2 header on every connection and
+	// closes those without. Only for listeners that nobody but the proxy
+	// reaches.
+	ProxyProtocol bool
+	// ProxyCN takes the client certificate's CN that a PROXY v2 header carries
+	// as user name.
+	ProxyCN bool
+	// TLS is for ssl and wss only.
+	TLS *TLS
+	// Forwarded is for ws and wss: X-Forwarded-For of a trusted proxy.
+	Forwarded *Forwarded
+	// MaxHeader bounds the HTTP request of ws and wss in bytes; 0 for 16 KiB.
+	MaxHeader int
+
+	// The rest is for the session and for listener show.
+
+	// AllowedProtocols are the CONNECT levels; empty for 3, 4, 5 and 131.
+	AllowedProtocols       []byte
+	AllowAnonymousOverride bool
+	// AuthPlugins and AuthzPlugins are the listener's own chains; empty for all.
+	AuthPlugins, AuthzPlugins []string
+	MaxConnectionLifetime     time.Duration
+	ForwardConnectionOpts     bool
+}
+
+// Forwarded are the proxy_xff_* options.
+type Forwarded struct {
+	// Trusted are the addresses of the proxies; requests from elsewhere are
+	// refused.
+	Trusted []netip.Addr
+	// UseCN takes the user name from CNHeader, as set by the proxy.
+	UseCN    bool
+	CNHeader string
+}
+
+// Info tells who has come in by which listener. It is shared by all that look
+// at the connection and never changed.
+type Info struct {
+	// Config of the listener; read only.
+	*Config
+	// Peer is the client, or the zero value for unix sockets; Local where it
+	// was accepted. Both after PROXY protocol and X-Forwarded-For.
+	Peer, Local netip.AddrPort
+	// Certificate is the client's, verified, nil without one.
+	Certificate *x509.Certificate
+	// Identity replaces the user name of the CONNECT when it is not empty: the
+	// CN of the client certificate, if the listener is configured so.
+	Identity string
+}
+
+// Status is a listener as listener show prints it.
+type Status struct {
+	Config Config
+	// State is running, suspended or stopped.
+	State State
+	// Address and Port are what is bound: for unix sockets the path and 0.
+	Address string
+	Port    int
+	// Active connections now, All since the start, Refused because of
+	// MaxConnections, Failed before they reached MQTT.
+	Active, All, Refused, Failed int64
+}
+
+// State of a listener.
+type State string
+
+// The states. Suspended listeners accept nothing while their connections go
+// on; stopped ones have none.
+const (
+	Running   State = "running"
+	Suspended State = "suspended"
+	Stopped   State = "stopped"
+)
+
+// Errors of the Manager.
+var (
+	// ErrUnknown: there is no listener of that name.
+	ErrUnknown = errors.New("no such listener")
+	// ErrExists: there is a listener of that name.
+	ErrExists = errors.New("listener exists already")
+	// ErrConfig: options contradict each other.
+	ErrConfig = errors.New("invalid listener configuration")
+	// ErrClosed: the manager is closed.
+	ErrClosed = errors.New("listeners are closed")
+)
+
+// DefaultHandshakeTimeout is tls_handshake_timeout's default.
+const DefaultHandshakeTimeout = 5 * time.Second
+
+// ParseAddress reads the value of listener.<type>.<name>: "ip:port", split at
+// the last colon so that IPv6 needs no brackets, or "local:/path:0" for a unix
+// socket. A host name in place of the ip is left to the resolver.
+func ParseAddress(s string) (network, address string, err error) {
+	if rest, ok := strings.CutPrefix(s, "local:"); ok {
+		path, port, ok := cutLast(rest)
+		if !ok || port != "0" || !strings.HasPrefix(path, "/") {
+			return "", "", fmt.Errorf("address %q: want local:/path/to.sock:0", s)
+		}
+		return "unix", path, nil
+	}
+	host, port, ok := cutLast(s)
+	if !ok || host == "" || port == "" {
+		return "", "", fmt.Errorf("address %q: want ip:port", s)
+	}
+	for _, c := range port {
+		if c < '0' || c > '9' {
+			return "", "", fmt.Errorf("address %q: port %q is no number", s, port)
+		}
+	}
+	host = strings.TrimSuffix(strings.TrimPrefix(host, "["), "]")
+	return "tcp", net.JoinHostPort(host, port), nil
+}
+
+// cutLast splits at the last colon.
+func cutLast(s string) (before, after string, ok bool) {
+	i := strings.LastIndexByte(s, ':')
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+1:], true
+}
+
+// check reports options that contradict each other.
+func (c *Config) check() error {
+	fail := func(msg string) error { return fmt.Errorf("%s: %s: %w", c.Key, msg, ErrConfig) }
+	switch {
+	case c.Type != TCP && c.Type != SSL && c.Type != WS && c.Type != WSS:
+		return fail("the type must be tcp, ssl, ws or wss")
+	case c.Type.secure() && c.TLS == nil:
+		return fail("certfile and keyfile are missing")
+	case !c.Type.secure() && c.TLS != nil:
+		return fail("TLS options need type ssl or wss")
+	case c.ProxyCN && !c.ProxyProtocol:
+		return fail("proxy_protocol_use_cn_as_username needs proxy_protocol = on")
+	case c.Forwarded != nil && !c.Type.web():
+		return fail("proxy_xff_support needs type ws or wss")
+	case c.Forwarded != nil && len(c.Forwarded.Trusted) == 0:
+		return fail("proxy_xff_support needs proxy_xff_trusted_intermediate")
+	case c.Forwarded != nil && c.Forwarded.UseCN && c.Forwarded.CNHeader == "":
+		return fail("proxy_xff_use_cn_as_username needs proxy_xff_cn_header")
+	case c.MaxConnections < 0:
+		return fail("max_connections must not be negative")
+	case c.TLS != nil && c.TLS.UseIdentityAsUsername && !c.TLS.RequireCertificate:
+		return fail("use_identity_as_username needs require_certificate = on")
+	}
+	return nil
+}
