@@ -1,0 +1,182 @@
+// Package cli is mqadmin, the command line of the cluster: vmq-admin's lines,
+// sent to a broker over the admin API. It knows nothing that the API does not
+// tell it.
+package cli
+
+import (
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+
+	"github.com/mqadmin/mqadmin/internal/cli/cluster"
+	"github.com/mqadmin/mqadmin/internal/cli/command"
+	"github.com/mqadmin/mqadmin/internal/cli/kv"
+	"github.com/mqadmin/mqadmin/internal/cli/metrics"
+	"github.com/mqadmin/mqadmin/internal/cli/node"
+	"github.com/mqadmin/mqadmin/internal/cli/output"
+	"github.com/mqadmin/mqadmin/internal/cli/session"
+	"github.com/mqadmin/mqadmin/internal/version"
+)
+
+// System is everything of the process that a command may touch.
+type System struct {
+	In            io.Reader
+	Out, Err      io.Writer
+	InTTY, OutTTY bool
+	Getenv        func(string) string
+}
+
+// Process returns the streams and environment of this process.
+func Process() System {
+	return System{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
+		InTTY:  term.IsTerminal(int(os.Stdin.Fd())),
+		OutTTY: term.IsTerminal(int(os.Stdout.Fd())),
+		Getenv: os.Getenv,
+	}
+}
+
+// Run runs the command line args, whose first word is how the program was
+// called, and returns its exit code. Called as vmq-admin it names itself so.
+func Run(ctx context.Context, args []string, sys System) int {
+	f := &command.Factory{
+		Name:   programName(args),
+		IO:     command.IO{In: sys.In, Out: sys.Out, Err: sys.Err, InTTY: sys.InTTY, OutTTY: sys.OutTTY},
+		Getenv: sys.Getenv,
+	}
+	command.Connect(f)
+	defer f.Close()
+	var words []string
+	if len(args) > 1 {
+		words = args[1:]
+	}
+	return execute(ctx, f, words)
+}
+
+func programName(args []string) string {
+	if len(args) > 0 {
+		if n := strings.TrimSuffix(filepath.Base(args[0]), ".exe"); n == "vmq-admin" {
+			return n
+		}
+	}
+	return "mqadmin"
+}
+
+func execute(ctx context.Context, f *command.Factory, words []string) int {
+	root := newRoot(f)
+	root.SetArgs(kv.Normalize(root, words))
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return command.ExitOK
+	}
+	path := strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), root.Name()))
+	failure := command.Explain(ctx, err, f.Name, path)
+	format := f.OutputFormat()
+	if slices.Contains(words, "--format=json") { // the flags may not have been parsed
+		format = output.JSON
+	}
+	failure.Print(f.IO.Err, format)
+	return failure.Code
+}
+
+func newRoot(f *command.Factory) *cobra.Command {
+	root := command.NewGroup(f.Name, "Run a cluster of MQTT brokers",
+		"Watches and steers a cluster of MQTT brokers through one of its members: the one on this host, or that of\n"+
+			"--address. Arguments are written key=value, flags as usual; both may be mixed.",
+		"  mqadmin cluster show\n  mqadmin session show",
+		cluster.New(f), session.New(f), node.New(f), metrics.New(f), newVersion(f), newExitCodes())
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.DisableSuggestions = true // kv.Group suggests, at every level
+	root.SetOut(f.IO.Out)
+	root.SetErr(f.IO.Err)
+	root.SetIn(f.IO.In)
+	root.SetHelpFunc(func(cmd *cobra.Command, _ []string) { help(cmd, f.IO.Out) })
+	root.SetUsageFunc(func(cmd *cobra.Command) error { help(cmd, f.IO.Err); return nil })
+	root.SetFlagErrorFunc(flagError)
+	globals(f, root)
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		f.TimeoutSet = root.PersistentFlags().Changed("timeout")
+		if f.TimeoutSet && f.Timeout <= 0 {
+			return command.Usage("--timeout must be a positive time, such as 30s")
+		}
+		if _, err := output.ParseFormat(f.Format); err != nil {
+			return command.Usage("%v", err)
+		}
+		return nil
+	}
+	root.SetHelpCommand(newHelp(root))
+	return root
+}
+
+func globals(f *command.Factory, root *cobra.Command) {
+	fs := root.PersistentFlags()
+	fs.StringVarP(&f.Format, "format", "o", string(output.Human), "{human|json|csv}")
+	fs.StringVar(&f.Socket, "socket", "", "path of the broker's admin socket (or "+command.SocketEnv+")")
+	fs.StringVar(&f.Address, "address", "", "host:port of a broker's admin listener, with --cacert, --cert and --key")
+	fs.StringVar(&f.CACert, "cacert", "", "file with the authority that signed the broker's certificate")
+	fs.StringVar(&f.Cert, "cert", "", "file with the client certificate")
+	fs.StringVar(&f.Key, "key", "", "file with its key")
+	fs.StringVar(&f.ServerName, "server-name", "", "name in the broker's certificate, when it is not the host of --address")
+	fs.DurationVar(&f.Timeout, "timeout", command.DefaultTimeout, "how long a call may take")
+	fs.BoolVarP(&f.Yes, "yes", "y", false, "do not ask")
+	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp))
+}
+
+func newVersion(f *command.Factory) *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the program's version",
+		Long:    "Prints the version of this program; cluster show has those of the brokers.",
+		Example: "  mqadmin version",
+		Args:    kv.NoWords,
+		RunE: func(*cobra.Command, []string) error {
+			return f.Done(f.Name + " " + version.String())
+		},
+	}
+}
+
+// newExitCodes is a help topic: it runs nothing.
+func newExitCodes() *cobra.Command {
+	return &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long:  "Exit codes:\n" + command.ExitCodes,
+	}
+}
+
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:     "help [command]...",
+		Short:   "Explain a command or topic",
+		Long:    "Explains a command, or a topic: exit-codes.",
+		Example: "  mqadmin help cluster join\n  mqadmin help exit-codes",
+		RunE: func(_ *cobra.Command, words []string) error {
+			cmd, rest, err := root.Find(words)
+			if err != nil || len(rest) > 0 {
+				if cmd == nil {
+					cmd = root
+				}
+				return kv.Group(cmd, append(rest, words...)[:1])
+			}
+			return cmd.Help()
+		},
+	}
+}
+
+// flagError adds what was probably meant to an unknown flag.
+func flagError(cmd *cobra.Command, err error) error {
+	e := &kv.Error{Message: err.Error()}
+	name, ok := strings.CutPrefix(err.Error(), "unknown flag: --")
+	if ok {
+		if s := kv.Suggest(name, flagNames(cmd)); s != "" {
+			e.Message += ` (did you mean "--` + s + `"?)`
+		}
+	}
+	return e
+}
