@@ -121,20 +121,23 @@ func foldedKey(lower string) string {
 // directories decides what the placeholders stand for.
 func (b *builder) directories(file string) {
 	c := b.c
-	c.dirs = map[string]string{
-		"<data>": "data", "<run>": filepath.Join("data", "run"), "<log>": filepath.Join("data", "log"),
-		"<etc>": filepath.Join("data", "etc"), "<share>": filepath.Join("data", "share"),
+	given := func(key, otherwise string) string {
+		if e := c.entries[key]; e != nil && !e.bad && e.value != "" {
+			return e.value
+		}
+		return otherwise
 	}
 	if file != "" {
 		c.dirs = map[string]string{
-			"<data>": "/var/lib/mqadmin", "<run>": "/run/mqadmin", "<log>": "/var/log/mqadmin",
-			"<etc>": filepath.Dir(file), "<share>": "/usr/share/mqadmin",
+			"<data>": given("data_dir", "/var/lib/mqadmin"), "<run>": given("run_dir", "/run/mqadmin"),
+			"<log>": given("log_dir", "/var/log/mqadmin"), "<etc>": filepath.Dir(file), "<share>": "/usr/share/mqadmin",
 		}
+		return
 	}
-	for place, key := range map[string]string{"<data>": "data_dir", "<run>": "run_dir", "<log>": "log_dir"} {
-		if e := c.entries[key]; e != nil && !e.bad && e.value != "" {
-			c.dirs[place] = e.value
-		}
+	data := given("data_dir", "data")
+	c.dirs = map[string]string{
+		"<data>": data, "<run>": given("run_dir", filepath.Join(data, "run")), "<log>": given("log_dir", filepath.Join(data, "log")),
+		"<etc>": filepath.Join(data, "etc"), "<share>": filepath.Join(data, "share"),
 	}
 }
 
@@ -186,8 +189,10 @@ func (e *entry) hint() string {
 func (e *entry) nameHint() string {
 	last := len(e.set.words) - 1
 	if strings.HasPrefix(e.set.words[last], "$") {
-		if near := nearest(e.key, 2); len(near) == 2 && distance(near[1], e.key) <= 2 {
-			return "; did you mean " + near[1] + "?"
+		for _, near := range nearest(e.key, 8) {
+			if settings().literal[near] != nil && distance(near, e.key) <= 2 {
+				return "; did you mean " + near + "?"
+			}
 		}
 	}
 	return ""

@@ -36,16 +36,9 @@ func (c *Config) Effective(w io.Writer) error {
 			keys[s.Key] = true
 		}
 	}
-	for _, key := range []string{"data_dir", "run_dir", "log_dir"} {
-		keys[key] = true
-	}
 	b := bufio.NewWriter(w)
 	for _, key := range sortedKeys(keys) {
-		text := c.Show(key)
-		if dir := strings.TrimSuffix(key, "_dir"); dir != key && text == "" {
-			text = c.dirs["<"+dir+">"]
-		}
-		fmt.Fprintf(b, "%s = %s\n", key, quote(text))
+		fmt.Fprintf(b, "%s = %s\n", key, quote(c.Show(key)))
 	}
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("writing settings: %w", err)
@@ -175,7 +168,7 @@ func Markdown() string {
 }
 
 func (s *Setting) markdown(b *strings.Builder) {
-	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n", s.Key, s.Doc)
+	fmt.Fprintf(b, "\n### `%s`\n\n%s\n\n", s.Key, strings.ReplaceAll(s.Doc, "<", `\<`))
 	facts := []string{"Accepts " + s.Accepts()}
 	switch {
 	case s.Inherits != "":

@@ -40,14 +40,14 @@ const (
 type Status uint8
 
 const (
-	// Works: the setting does what its documentation says.
+	// Works says that the setting does what its documentation says.
 	Works Status = iota
-	// NoEffect: accepted so that an existing file starts; Reason says why
+	// NoEffect is for keys accepted so that an existing file starts; Reason says why
 	// there is nothing to set.
 	NoEffect
-	// NotYet: accepted, without effect in this version; warned at start.
+	// NotYet is for keys accepted without effect in this version; warned at start.
 	NotYet
-	// Refused: any other value than the default stops the start.
+	// Refused means that any other value than the default stops the start.
 	Refused
 )
 

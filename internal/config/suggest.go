@@ -18,8 +18,11 @@ func didYouMean(key string) string {
 	return "; did you mean " + orList(near) + "?"
 }
 
-// nearest returns the n known keys with the smallest edit distance to key,
-// nearest first. Free names of a pattern take the words that key has there.
+// mostOff is by how many letters the fixed words of a pattern may differ.
+const mostOff = 3
+
+// nearest returns the at most n known keys with the smallest edit distance to key,
+// nearest first, none that shares less than half with it. Free names of a pattern take the words that key has there.
 func nearest(key string, n int) []string {
 	type candidate struct {
 		key      string
@@ -35,16 +38,22 @@ func nearest(key string, n int) []string {
 				continue
 			}
 			filled := slices.Clone(s.words)
+			off := 0
 			for i, w := range filled {
 				if strings.HasPrefix(w, "$") {
 					filled[i] = words[i]
+				} else {
+					off += distance(w, words[i])
 				}
+			}
+			if off > mostOff {
+				continue // the free names alone make it look near
 			}
 			k = strings.Join(filled, ".")
 		}
-		if !seen[k] {
+		if d := distance(key, k); !seen[k] && d <= len(key)/2 {
 			seen[k] = true
-			all = append(all, candidate{k, distance(key, k)})
+			all = append(all, candidate{k, d})
 		}
 	}
 	slices.SortFunc(all, func(a, b candidate) int {

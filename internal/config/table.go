@@ -34,9 +34,9 @@ const atLeast = math.MaxInt64
 func nodeSettings() []Setting {
 	return []Setting{
 		{Key: "nodename", Aliases: []string{"node.name"}, Default: "broker@127.0.0.1", Form: "name@host", check: checkNodeName, Doc: "Name of this node, name@host. Other nodes reach it at host on the cluster port."},
-		{Key: "data_dir", Aliases: []string{"platform_data_dir", "setup.data_dir"}, Type: TypeDir, Doc: "Directory of everything that must survive a restart. Without a file ./data, with one /var/lib/mqadmin. <data> in other settings."},
-		{Key: "run_dir", Type: TypeDir, Doc: "Directory of the pid file and the admin socket. Without a file ./data/run, with one /run/mqadmin. <run> in other settings."},
-		{Key: "log_dir", Aliases: []string{"setup.log_dir"}, Type: TypeDir, Doc: "Directory of log files that name no other. Without a file ./data/log, with one /var/log/mqadmin. <log> in other settings."},
+		{Key: "data_dir", Aliases: []string{"platform_data_dir", "setup.data_dir"}, Type: TypeDir, Default: "<data>", Doc: "Directory of everything that must survive a restart. Without a file ./data, with one /var/lib/mqadmin. <data> in other settings."},
+		{Key: "run_dir", Type: TypeDir, Default: "<run>", Doc: "Directory of the pid file and the admin socket. Without a file it is run inside data_dir, with one /run/mqadmin. <run> in other settings."},
+		{Key: "log_dir", Aliases: []string{"setup.log_dir"}, Type: TypeDir, Default: "<log>", Doc: "Directory of log files that name no other. Without a file it is log inside data_dir, with one /var/log/mqadmin. <log> in other settings."},
 		{Key: "shutdown_timeout", Type: TypeDuration, Unit: Seconds, Default: "30s", Doc: "How long a stopping broker waits for connections to end and queues to reach the disk."},
 	}
 }
@@ -60,7 +60,7 @@ func sessionSettings() []Setting {
 		{Key: "max_offline_messages", Type: TypeInt, Min: -1, Max: atLeast, Default: "1000", Runtime: true, Doc: "How many messages may wait for a client that is offline; -1 is no limit, 0 keeps none."},
 		{Key: "override_max_online_messages", Type: TypeFlag, Default: off, Runtime: true, Doc: "Do not drop messages that waited while the client was offline because max_online_messages is smaller."},
 		{Key: "max_message_rate", Type: TypeInt, Min: 0, Max: atLeast, Default: "0", Runtime: true, Doc: "PUBLISH packets per second that are read from one client, 0 is no limit; beyond, reading pauses."},
-		{Key: "max_message_size", Type: TypeBytes, Default: "0", Runtime: true, Doc: "Largest packet (remaining length) of a client in bytes; 0 is the protocol's limit of 268435455. Larger ones close the connection, for MQTT 5 with 0x95."},
+		{Key: "max_message_size", Aliases: []string{"message_size_limit"}, Type: TypeBytes, Default: "0", Runtime: true, Doc: "Largest packet (remaining length) of a client in bytes; 0 is the protocol's limit of 268435455. Larger ones close the connection, for MQTT 5 with 0x95."},
 		{Key: "upgrade_outgoing_qos", Type: TypeFlag, Default: off, Runtime: true, Doc: "Deliver with the QoS of the subscription when it is higher than that of the message."},
 		{Key: "mqtt_connect_timeout", Type: TypeDuration, Default: "5000", Runtime: true, Doc: "How long a new connection may take to send its CONNECT."},
 		{Key: "topic_alias_max_client", Type: TypeInt, Min: 0, Max: 65535, Default: "0", Runtime: true, Doc: "How many topic aliases an MQTT 5 client may use towards the broker."},

@@ -7,7 +7,6 @@ type database struct {
 	tls    string // default of ssl, "" when it has none
 	hashes []string
 	hash   string
-	script bool
 }
 
 func databases() []database {

@@ -60,7 +60,7 @@ func RaiseFileLimit(want uint64) (got uint64, err error) {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &l); err != nil {
 		return 0, fmt.Errorf("reading the limit of open files: %w", err)
 	}
-	had := uint64(l.Cur)
+	had := l.Cur
 	if had >= want {
 		return had, nil
 	}
