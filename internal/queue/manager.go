@@ -1,16 +1,21 @@
 package queue
 
 import (
-	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"sync"
+	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
+	"github.com/mqadmin/mqadmin/internal/packet"
 )
 
 // Config is what a Manager is made of.
 type Config struct {
-	// Store keeps durable sessions; nil refuses them.
+	// Store keeps durable sessions; with nil they live in memory.
 	Store Store
 	// Expired is called after a durable session has been deleted because its
 	// expiry passed, from a goroutine of its own.
@@ -19,12 +24,15 @@ type Config struct {
 	// when every destination has it or it was refused.
 	PublishWill func(id message.SessionID, w Will, done func(error))
 	// Dropped is told of each message that a limit or an expiry dropped
-	// ("queue_full", "expired", …), and Stored of each that was queued for an
-	// offline session. Either may be nil; neither may block.
-	Dropped func(id message.SessionID, m *message.Message, qos byte, reason string)
-	Stored  func(id message.SessionID, m *message.Message, qos byte)
+	// ("queue_full", "expired"), and Stored of each that was queued for an
+	// offline session. Redispatch gets the messages of shared groups that a
+	// session which ended had not been sent: another member must have them.
+	// Each may be nil; none may block or call back into the queue.
+	Dropped    func(id message.SessionID, m *message.Message, qos byte, reason string)
+	Stored     func(id message.SessionID, m *message.Message, qos byte)
+	Redispatch func(id message.SessionID, d Delivery)
 	// Defaults are the options of sessions that have not connected since the
-	// start.
+	// start; nil means no limits.
 	Defaults func() Options
 	// HeadPage bounds the messages of a durable queue kept in memory; default
 	// 256.
@@ -33,90 +41,313 @@ type Config struct {
 	Logger   *slog.Logger
 }
 
+const (
+	defaultHeadPage = 256
+	shards          = 64 // so that queues on several cores seldom meet
+)
+
 // Manager holds the queues of a node. Its methods may be called from any
 // goroutine.
-type Manager struct{}
+type Manager struct {
+	cfg  Config
+	log  *slog.Logger
+	seed maphash.Seed
+	wg   sync.WaitGroup
+
+	shard [shards]struct {
+		sync.RWMutex
+		queues map[message.SessionID]*Queue
+	}
+
+	mu       sync.Mutex // guards what follows
+	restored []restoredWill
+	closed   bool
+
+	setup, teardown, initialized, in, out, dropped, expired, unhandled *metrics.Counter
+	storeErrors, sharedLost                                            *metrics.Counter
+}
+
+// restoredWill is a will found in the store, until Start.
+type restoredWill struct {
+	id message.SessionID
+	w  Will
+}
 
 // New returns a Manager with the durable sessions that the store has; their
 // queues are read when they are needed. Start begins their timers.
-func New(cfg Config) (*Manager, error) { return nil, nil }
+func New(cfg Config) (*Manager, error) {
+	m := &Manager{cfg: cfg, log: cfg.Logger, seed: maphash.MakeSeed()}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.cfg.HeadPage <= 0 {
+		m.cfg.HeadPage = defaultHeadPage
+	}
+	if m.cfg.Defaults == nil {
+		m.cfg.Defaults = func() Options { return Options{MaxOnline: -1, MaxOffline: -1} }
+	}
+	for i := range m.shard {
+		m.shard[i].queues = map[message.SessionID]*Queue{}
+	}
+	m.register(cfg.Metrics)
+	if cfg.Store == nil {
+		return m, nil
+	}
+	return m, m.restore()
+}
+
+func (m *Manager) register(r *metrics.Registry) {
+	m.setup = r.Counter("queue_setup", "The number of times a MQTT queue process has been started.")
+	m.teardown = r.Counter("queue_teardown", "The number of times a MQTT queue process has been terminated.")
+	m.initialized = r.Counter("queue_initialized_from_storage", "The number of times a MQTT queue process has been initialized from offline storage.")
+	m.in = r.Counter("queue_message_in", "The number of PUBLISH packets received by MQTT queue processes.")
+	m.out = r.Counter("queue_message_out", "The number of PUBLISH packets sent from MQTT queue processes.")
+	m.dropped = r.Counter("queue_message_drop", "The number of messages dropped due to full queues.")
+	m.expired = r.Counter("queue_message_expired", "The number of messages which expired before delivery.")
+	m.unhandled = r.Counter("queue_message_unhandled", "The number of unhandled messages when connecting with clean session=true.")
+	m.storeErrors = r.Counter("queue_store_errors", "The number of changes of queues that the message store did not take.")
+	m.sharedLost = r.Counter("queue_shared_message_lost", "The number of QoS 2 messages of shared subscriptions whose session ended while they were in flight.")
+	r.Gauge("queue_processes", "The number of MQTT queue processes.", func() int64 { return int64(m.Len()) })
+}
+
+// restore reads the sessions and wills, not their messages.
+func (m *Manager) restore() error {
+	err := m.cfg.Store.Sessions(func(r *message.SessionRecord) bool {
+		q := m.make(OpenRequest{
+			ID: r.ID, Epoch: r.Epoch, Durable: true, Expiry: r.Expiry, UpperHalf: r.UpperHalf,
+			Subscriptions: r.Subscriptions, Options: m.cfg.Defaults(),
+		})
+		q.offlineSince = time.Now()
+		if r.OfflineSince != 0 {
+			q.offlineSince = time.UnixMilli(r.OfflineSince)
+		}
+		m.shardOf(r.ID).queues[r.ID] = q
+		m.initialized.Inc()
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("reading the sessions of this node: %w", err)
+	}
+	err = m.cfg.Store.Wills(func(id message.SessionID, b []byte) bool {
+		w, err := DecodeWill(b)
+		if err != nil {
+			m.log.Error("will is not readable and is lost", "client", id, "error", err)
+			return true
+		}
+		m.restored = append(m.restored, restoredWill{id, w})
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("reading the wills of this node: %w", err)
+	}
+	return nil
+}
 
 // Start begins the timers of sessions and wills that were read from the store.
 // Call it once Expired and PublishWill can do their work.
-func (m *Manager) Start() {}
+func (m *Manager) Start() {
+	m.mu.Lock()
+	wills := m.restored
+	m.restored = nil
+	m.mu.Unlock()
+	for _, r := range wills {
+		m.resumeWill(r.id, r.w)
+	}
+	for _, q := range m.all() {
+		q.mu.Lock()
+		if q.att == nil {
+			q.startExpiry()
+		}
+		q.mu.Unlock()
+	}
+}
 
 // Close stops the timers and forgets all queues; durable ones stay on disk.
-func (m *Manager) Close() {}
+func (m *Manager) Close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	for _, q := range m.all() {
+		m.remove(q)
+		q.mu.Lock()
+		a := q.att
+		q.att, q.closed = nil, true
+		q.stopTimers()
+		q.mu.Unlock()
+		if a != nil {
+			a.consumer.Close(packet.ServerShuttingDown)
+		}
+	}
+	m.wg.Wait()
+}
 
-// Open returns the queue of a session, made or emptied as r says. present
-// tells whether there was one before.
-func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) { return nil, false, nil }
+type shard = struct {
+	sync.RWMutex
+	queues map[message.SessionID]*Queue
+}
+
+func (m *Manager) shardOf(id message.SessionID) *shard {
+	return &m.shard[maphash.Comparable(m.seed, id)%shards]
+}
 
 // Get returns the queue of a session, nil if this node has none.
-func (m *Manager) Get(id message.SessionID) *Queue { return nil }
+func (m *Manager) Get(id message.SessionID) *Queue {
+	s := m.shardOf(id)
+	s.RLock()
+	defer s.RUnlock()
+	return s.queues[id]
+}
+
+// Len returns the number of queues.
+func (m *Manager) Len() int {
+	n := 0
+	for i := range m.shard {
+		m.shard[i].RLock()
+		n += len(m.shard[i].queues)
+		m.shard[i].RUnlock()
+	}
+	return n
+}
+
+func (m *Manager) all() []*Queue {
+	var out []*Queue
+	for i := range m.shard {
+		m.shard[i].RLock()
+		for _, q := range m.shard[i].queues {
+			out = append(out, q)
+		}
+		m.shard[i].RUnlock()
+	}
+	return out
+}
+
+// remove takes q out of the table, if it is still the session's queue.
+func (m *Manager) remove(q *Queue) {
+	s := m.shardOf(q.id)
+	s.Lock()
+	defer s.Unlock()
+	if s.queues[q.id] == q {
+		delete(s.queues, q.id)
+	}
+}
+
+func (m *Manager) make(r OpenRequest) *Queue {
+	q := &Queue{
+		m: m, id: r.ID, stored: r.Durable && m.cfg.Store != nil, epoch: r.Epoch, expiry: r.Expiry, opts: r.Options,
+		subs: r.Subscriptions, held: r.Held, startedAt: time.Now(),
+	}
+	q.win.upper = r.UpperHalf
+	m.setup.Inc()
+	return q
+}
+
+// Open returns the queue of a session, made or emptied as r says. present
+// tells whether there was one before. The former connection, if it is still
+// attached, is ended with 0x8E.
+func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
+	for {
+		q := m.Get(r.ID)
+		if q != nil && (r.Clean || r.Durable && !q.stored && m.cfg.Store != nil) {
+			q.end(packet.SessionTakenOver, endReplaced)
+			present, q = !r.Clean, nil
+		}
+		if q != nil {
+			if err := q.reopen(r); err != nil {
+				continue // it ended meanwhile
+			}
+			return q, true, nil
+		}
+		q = m.make(r)
+		s := m.shardOf(r.ID)
+		s.Lock()
+		if _, raced := s.queues[r.ID]; raced {
+			s.Unlock()
+			continue
+		}
+		s.queues[r.ID] = q
+		s.Unlock()
+		q.putRecord()
+		return q, present, nil
+	}
+}
+
+// reopen gives an existing queue to a new registration.
+func (q *Queue) reopen(r OpenRequest) error {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return ErrClosed
+	}
+	old := q.detach()
+	q.epoch, q.expiry, q.opts, q.held = r.Epoch, r.Expiry, r.Options, r.Held
+	if r.Subscriptions != nil {
+		q.subs = r.Subscriptions
+	}
+	q.win.upper, q.draining = r.UpperHalf, false
+	q.offlineSince = time.Time{}
+	q.stopTimers()
+	hadWill := q.will != nil
+	q.will = nil // resumed in time [MQTT-3.1.3-9]
+	q.mu.Unlock()
+	if old != nil {
+		old.consumer.Close(packet.SessionTakenOver)
+	}
+	if hadWill {
+		q.m.forgetWill(q.id)
+	}
+	q.putRecord()
+	return nil
+}
 
 // Delete ends a session here: its queue, its inbound identifiers, its record
-// and its will are removed, its connection is closed with reason 0x98. It
-// reports whether there was one.
-func (m *Manager) Delete(id message.SessionID) bool { return false }
-
-// Deliver hands d to the queue of id. It never blocks; done is called exactly
-// once, when the queue has the message (durable: on disk), with ErrNoSession,
-// ErrFull, ErrOffline or the store's error otherwise.
-func (m *Manager) Deliver(id message.SessionID, d Delivery, done func(error)) {}
+// are removed, its connection is closed with reason 0x98, and a delayed will
+// is published. It reports whether there was one.
+func (m *Manager) Delete(id message.SessionID) bool {
+	q := m.Get(id)
+	return q != nil && q.end(packet.AdministrativeAction, endDeleted)
+}
 
 // Each calls fn with every queue until it returns false.
-func (m *Manager) Each(fn func(Info) bool) {}
+func (m *Manager) Each(fn func(Info) bool) {
+	for _, q := range m.all() {
+		if !fn(q.Info()) {
+			return
+		}
+	}
+}
 
 // Info describes the queue of a session.
-func (m *Manager) Info(id message.SessionID) (Info, bool) { return Info{}, false }
-
-// Handed is a part of a queue on its way to another node.
-type Handed struct {
-	Entries []Stored
-	// Inbound are the QoS 2 messages that the client has not released; in the
-	// first part only.
-	Inbound map[uint16]message.ID
-	// Next is where the following part starts; More tells whether there is one
-	// at present.
-	Next uint64
-	More bool
+func (m *Manager) Info(id message.SessionID) (Info, bool) {
+	q := m.Get(id)
+	if q == nil {
+		return Info{}, false
+	}
+	return q.Info(), true
 }
 
-// Take reads a part of the queue of id for its new owner, from the sequence
-// number from on (0: the beginning). The queue goes to state drain: nothing is
-// delivered to a connection any more, new messages are still accepted.
-func (m *Manager) Take(id message.SessionID, from uint64, limit int) (Handed, error) {
-	return Handed{}, nil
+// Info describes the queue.
+func (q *Queue) Info() Info {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if err := q.bound(); err != nil && !errors.Is(err, ErrClosed) {
+		q.m.logCommit(err)
+	}
+	i := Info{
+		ID: q.id, Epoch: q.epoch, State: Online, Durable: q.expiry > 0, Expiry: q.expiry,
+		Pending: q.waiting(), Inflight: q.win.len(), Inbound: len(q.inbound), StartedAt: q.startedAt,
+		OfflineSince: q.offlineSince, Options: q.opts,
+	}
+	switch {
+	case q.draining:
+		i.State = Drain
+	case q.att == nil:
+		i.State = Offline
+	}
+	return i
 }
 
-// Confirm deletes what the new owner has stored: everything before upTo.
-func (m *Manager) Confirm(ctx context.Context, id message.SessionID, upTo uint64) error { return nil }
-
-// Mark identifies a pull of one source: its parts are numbered by the source's
-// sequence numbers.
-type Mark struct {
-	Source message.NodeID
-	Epoch  message.Epoch
-	// Next is where the following part starts.
-	Next uint64
+func (m *Manager) notify(id message.SessionID, msg *message.Message, reason string) {
+	if m.cfg.Dropped != nil && msg != nil {
+		m.cfg.Dropped(id, msg, msg.QoS, reason)
+	}
 }
-
-// Import writes a part that Take returned on another node. The mark is
-// written in the same batch, so a part that is imported again is recognised
-// and skipped. While the queue is held, imported messages go out before those
-// that were delivered here. done is called once, when all is on disk.
-func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(error)) {}
-
-// ImportMark returns how far the pull from a source has come; 0 when nothing
-// was imported.
-func (m *Manager) ImportMark(id message.SessionID, source message.NodeID, epoch message.Epoch) (uint64, error) {
-	return 0, nil
-}
-
-// ForgetMark removes the mark of a source that has confirmed its deletion.
-func (m *Manager) ForgetMark(id message.SessionID, source message.NodeID, epoch message.Epoch) {}
-
-// Release lets messages that were delivered here go out: every source has
-// been imported, or is not waited for any longer.
-func (m *Manager) Release(id message.SessionID) {}

@@ -51,9 +51,9 @@ type Delivery struct {
 	// Retain is the flag of the outgoing PUBLISH.
 	Retain          bool
 	SubscriptionIDs []uint32
-	// Group is the shared group that chose the session; empty for its own
-	// subscriptions.
-	Group string
+	// Group and Filter are the shared subscription that chose the session;
+	// empty for its own subscriptions.
+	Group, Filter string
 	// OnlineOnly refuses the message with ErrOffline instead of storing it.
 	OnlineOnly bool
 	// Resumed tells that the message may have been delivered before (its

@@ -1,0 +1,84 @@
+package queue
+
+import "github.com/mqadmin/mqadmin/internal/msgstore"
+
+// Puback completes a QoS 1 message. ErrUnknownPacketID: none of that
+// identifier awaits it.
+func (a *Attachment) Puback(pid uint16) error {
+	return a.settle(pid, func(e *entry) bool { return e.qos == 1 }, true)
+}
+
+// Pubcomp completes a QoS 2 message.
+func (a *Attachment) Pubcomp(pid uint16) error {
+	return a.settle(pid, func(e *entry) bool { return e.released }, true)
+}
+
+// Pubrec moves a QoS 2 message on: its PUBREL goes out, for durable sessions
+// once that is on disk. failed (reason 0x80 or above) completes it
+// [MQTT-4.3.3-4].
+func (a *Attachment) Pubrec(pid uint16, failed bool) error {
+	return a.settle(pid, func(e *entry) bool { return e.qos == 2 }, failed)
+}
+
+// settle finds the message of pid and completes or releases it.
+func (a *Attachment) settle(pid uint16, fits func(*entry) bool, complete bool) error {
+	q := a.q
+	var err error
+	change := func(b *msgstore.Batch) func(error) {
+		e := q.win.byID[pid]
+		if q.att != a {
+			err = ErrDetached
+			return nil
+		}
+		if e == nil || !e.sent || !fits(e) {
+			err = ErrUnknownPacketID
+			return nil
+		}
+		if complete {
+			q.complete(e, b)
+			return nil
+		}
+		return q.released(e, b)
+	}
+	if q.stored {
+		q.commit(change)
+	} else {
+		q.mu.Lock()
+		change(nil)
+		q.mu.Unlock()
+	}
+	if err == nil {
+		a.consumer.Wake()
+	}
+	return err
+}
+
+// complete ends the flow of e. q.mu is held.
+func (q *Queue) complete(e *entry, b *msgstore.Batch) {
+	q.win.remove(e)
+	if e.seq != 0 {
+		b.Dequeue(q.id, e.seq)
+	}
+	if e.qos == 2 {
+		if q.recent == nil {
+			q.recent = &recent{}
+		}
+		q.recent.add(e.msg.ID)
+	}
+}
+
+// released notes PUBREC: PUBREL may go out when that is on disk. q.mu is held.
+func (q *Queue) released(e *entry, b *msgstore.Batch) func(error) {
+	if e.released { // the client repeats itself: so do we
+		q.win.toSend.push(packetOut{e: e, release: true})
+		return nil
+	}
+	q.win.release(e)
+	q.win.toSend.push(packetOut{e: e, release: true})
+	if e.seq == 0 {
+		return nil
+	}
+	e.ready = false
+	b.SetEntry(q.id, e.seq, e.record())
+	return func(err error) { q.saved([]*entry{e}, err) }
+}

@@ -1,0 +1,236 @@
+package queue
+
+import (
+	"time"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/msgstore"
+	"github.com/mqadmin/mqadmin/internal/packet"
+)
+
+// DetachOptions say what the end of a connection leaves behind.
+type DetachOptions struct {
+	// Expiry is the session expiry interval in seconds as of now (a DISCONNECT
+	// may have changed it); with 0 the session ends.
+	Expiry uint32
+	// Will is to be published, now or after its delay; nil when there is none
+	// or the client took it back.
+	Will *Will
+}
+
+// Detach ends the connection's hold on the queue. It reports whether it had
+// it; if not, only the will is published.
+func (a *Attachment) Detach(o DetachOptions) bool {
+	q := a.q
+	q.mu.Lock()
+	if q.att != a {
+		ended := q.closed
+		q.mu.Unlock()
+		q.m.lateWill(q, o.Will, ended)
+		return false
+	}
+	q.detach()
+	q.expiry = o.Expiry
+	q.offlineSince = time.Now()
+	if o.Expiry == 0 {
+		q.will = o.Will
+		q.mu.Unlock()
+		q.end(packet.NormalDisconnection, endDeleted)
+		return true
+	}
+	if w := o.Will; w != nil {
+		q.startWill(w)
+	}
+	q.startExpiry()
+	q.mu.Unlock()
+	q.putRecord()
+	return true
+}
+
+// detach takes the queue from its connection: what waits in memory is left to
+// the disk, QoS 0 is discarded. q.mu is held.
+func (q *Queue) detach() *Attachment {
+	a := q.att
+	if a == nil {
+		return nil
+	}
+	q.att = nil
+	if q.retry != nil {
+		q.retry.Stop()
+		q.retry = nil
+	}
+	q.win.toSend.clear()
+	var kept fifo[*entry]
+	stored := 0
+	for _, e := range q.pending.all() {
+		switch {
+		case e.qos == 0:
+			q.m.unhandled.Inc()
+		case e.seq == 0:
+			kept.push(e)
+		default:
+			if stored == 0 && !q.opts.LIFO {
+				q.cursor = e.seq
+			}
+			if q.opts.LIFO {
+				q.cursor = e.seq + 1
+			}
+			stored++
+		}
+	}
+	q.pending = kept
+	q.disk += stored
+	return a
+}
+
+// SetWill stores what is to be published if the connection ends badly. done is
+// called once it is on disk.
+func (a *Attachment) SetWill(w *Will, done func(error)) {
+	if a.q.m.cfg.Store == nil {
+		done(nil)
+		return
+	}
+	b := a.q.m.cfg.Store.NewBatch()
+	b.PutWill(a.q.id, w.AppendBinary(nil))
+	a.q.m.cfg.Store.Commit(b, done)
+}
+
+// ClearWill forgets the stored will: the client took it back.
+func (a *Attachment) ClearWill() { a.q.m.forgetWill(a.q.id) }
+
+// SetSubscriptions notes what the session is subscribed to, for the record
+// from which it is registered again if the metadata is lost.
+func (a *Attachment) SetSubscriptions(subs []message.Subscription) {
+	a.q.mu.Lock()
+	a.q.subs = subs
+	a.q.mu.Unlock()
+	a.q.putRecord()
+}
+
+// putRecord writes the session's record.
+func (q *Queue) putRecord() {
+	if !q.stored {
+		return
+	}
+	q.commit(func(b *msgstore.Batch) func(error) {
+		if q.closed {
+			return nil
+		}
+		r := &message.SessionRecord{
+			ID: q.id, Epoch: q.epoch, Expiry: q.expiry, UpperHalf: q.win.upper, Subscriptions: q.subs,
+		}
+		if !q.offlineSince.IsZero() {
+			r.OfflineSince = q.offlineSince.UnixMilli()
+		}
+		b.PutSession(r)
+		return nil
+	})
+}
+
+// Ways in which a session ends.
+const (
+	endDeleted  = iota // by its expiry, its client or an administrator
+	endReplaced        // by a clean start
+	endMoved           // another node has it: nothing is lost with it
+)
+
+// end removes the session from this node. It reports whether it was there.
+func (q *Queue) end(reason packet.Reason, how int) bool {
+	q.mu.Lock()
+	if q.closed {
+		q.mu.Unlock()
+		return false
+	}
+	q.closed = true
+	a := q.att
+	q.att = nil
+	q.stopTimers()
+	w := q.will
+	q.will = nil
+	lost := q.pending.all()
+	var again []Delivery
+	if how != endMoved {
+		again = q.undelivered()
+		q.m.unhandled.Add(len(lost))
+	}
+	q.pending.clear()
+	q.mu.Unlock()
+	q.m.remove(q)
+	q.m.teardown.Inc()
+	if q.stored {
+		q.commit(func(b *msgstore.Batch) func(error) {
+			b.DeleteSession(q.id)
+			return nil
+		})
+	}
+	if a != nil {
+		a.consumer.Close(reason)
+	}
+	if w != nil { // the session's end cuts the delay
+		q.m.publishWill(q.id, *w)
+	}
+	if q.m.cfg.Redispatch != nil {
+		for _, d := range again {
+			q.m.cfg.Redispatch(q.id, d)
+		}
+	}
+	return true
+}
+
+// undelivered lists what another member of a shared group may have: messages
+// never written, and those of QoS 1 that were not acknowledged. QoS 2 in
+// flight must not go to anybody else [MQTT-4.8.2-5]. q.mu is held.
+func (q *Queue) undelivered() []Delivery {
+	var out []Delivery
+	add := func(e *entry) {
+		if e.gone || e.group == "" {
+			return
+		}
+		if e.qos == 2 && e.sent {
+			if !e.released {
+				q.m.sharedLost.Inc()
+			}
+			return
+		}
+		out = append(out, Delivery{
+			Message: e.msg, QoS: e.qos, Retain: e.retain, SubscriptionIDs: e.ids, Group: e.group, Filter: e.filter,
+		})
+	}
+	for _, e := range q.win.sent.all() {
+		add(e)
+	}
+	for _, e := range q.pending.all() {
+		add(e)
+	}
+	return out
+}
+
+// stopTimers stops all of them. q.mu is held.
+func (q *Queue) stopTimers() {
+	for _, t := range []**time.Timer{&q.expire, &q.delay, &q.retry} {
+		if *t != nil {
+			(*t).Stop()
+			*t = nil
+		}
+	}
+}
+
+// startExpiry starts the timer that ends the session. q.mu is held.
+func (q *Queue) startExpiry() {
+	if q.expiry == message.NeverExpires {
+		return
+	}
+	at := q.offlineSince
+	left := time.Until(at.Add(time.Duration(q.expiry) * time.Second))
+	var timer *time.Timer
+	timer = time.AfterFunc(max(left, 0), func() {
+		q.mu.Lock()
+		due := q.expire == timer && q.att == nil && !q.closed
+		epoch := q.epoch
+		q.mu.Unlock()
+		if due && q.end(packet.NormalDisconnection, endDeleted) && q.m.cfg.Expired != nil {
+			q.m.cfg.Expired(q.id, epoch)
+		}
+	})
+	q.expire = timer
+}
