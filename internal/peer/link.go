@@ -295,6 +295,10 @@ func (l *link) serve(s *stream) error {
 		err = errors.Join(w, err)
 	}
 	l.down()
+	select {
+	case <-l.kick: // from while it was connected
+	default:
+	}
 	l.p.notifier.add(linkEvent{l.node, id.Incarnation, false})
 	return err
 }
