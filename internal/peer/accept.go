@@ -123,7 +123,7 @@ func (p *Port) admit(raw net.Conn) *conn {
 		Conn: t, raw: raw, kind: Kind(h.kind), peer: h.id, version: version,
 		member: member && h.id.Cluster == own.Cluster,
 	}
-	if !p.track(c) {
+	if !p.track(c, own) {
 		return nil
 	}
 	return c
@@ -167,11 +167,11 @@ func (p *Port) untrackStranger(raw net.Conn) {
 	delete(p.strangers, raw)
 }
 
-// track registers a proven connection; it closes it and returns false when
-// the port was closed meanwhile.
-func (p *Port) track(c *conn) bool {
+// track registers a proven connection that was made as own. It closes it and
+// returns false when the port was closed or became another identity meanwhile.
+func (p *Port) track(c *conn, own Identity) bool {
 	p.mu.Lock()
-	closed := p.closed
+	closed := p.closed || p.stale(c.kind, own)
 	if !closed {
 		p.conns[c] = struct{}{}
 		c.release = func() {

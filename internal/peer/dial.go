@@ -35,8 +35,11 @@ func (p *Port) dial(ctx context.Context, kind Kind, address string, expect messa
 		}
 		return nil, err
 	}
-	if !p.track(c) {
-		return nil, ErrClosed
+	if !p.track(c, own.id) {
+		if p.ctx.Err() != nil {
+			return nil, ErrClosed
+		}
+		return nil, fmt.Errorf("connecting to %s: this node's cluster or incarnation changed meanwhile", address)
 	}
 	return c, nil
 }

@@ -6,21 +6,12 @@ import (
 	"fmt"
 	"net"
 	"sync/atomic"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/keepalive"
 
 	"github.com/mqadmin/mqadmin/internal/message"
-)
-
-// Calls notice a dead connection by pings at this interval and patience. gRPC
-// allows no shorter interval.
-const (
-	callPing        = 10 * time.Second
-	callPingTimeout = 2 * time.Second
 )
 
 // identified passes on what the port's handshake established: TLS is already
@@ -59,18 +50,8 @@ func (identified) OverrideServerName(string) error { return nil }
 // ServerCredentials returns what makes CallerFrom work in handlers.
 func ServerCredentials() credentials.TransportCredentials { return identified{} }
 
-// ServerOptions returns what a grpc.Server behind Port.GRPC needs: the
-// credentials, and leave for the pings of Conn.
-func ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.Creds(ServerCredentials()),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: callPing / 2, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: callPing, Timeout: callPingTimeout}),
-	}
-}
-
 // GRPC returns the listener for the internal grpc.Server, which must be made
-// with ServerOptions.
+// with grpc.Creds(ServerCredentials()).
 func (p *Port) GRPC() net.Listener { return p.renew(&p.grpc) }
 
 // Conn returns the connection for calls to a member: one per member, made at
@@ -138,7 +119,6 @@ func (p *Port) newClient(name string, dial func(context.Context) (net.Conn, erro
 	c, err := grpc.NewClient("passthrough:///"+name,
 		grpc.WithTransportCredentials(identified{}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: callPing, Timeout: callPingTimeout}),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: p.cfg.MinBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: p.cfg.MaxBackoff},
 			MinConnectTimeout: p.cfg.HandshakeTimeout,

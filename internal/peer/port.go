@@ -162,15 +162,29 @@ func (p *Port) SetIdentity(id Identity) {
 	p.mu.Lock()
 	old := p.id
 	p.id = id
-	moved := old.Cluster != id.Cluster || old.Generation != id.Generation
-	reborn := old.Incarnation != id.Incarnation
-	stale := p.connsWhere(func(c *conn) bool {
-		return (moved && c.kind != KindGRPC) || (reborn && c.kind == KindLink)
-	})
+	stale := p.connsWhere(func(c *conn) bool { return p.stale(c.kind, old) })
 	p.mu.Unlock()
 	for _, c := range stale {
 		c.Close()
 	}
+}
+
+// sever cuts the calls from and to a node that fell silent and cannot be
+// reached again, so that they fail now and not when TCP gives up.
+func (p *Port) sever(node message.NodeID) {
+	p.mu.Lock()
+	dead := p.connsWhere(func(c *conn) bool { return c.kind == KindGRPC && c.peer.Node == node })
+	p.mu.Unlock()
+	for _, c := range dead {
+		c.Close()
+	}
+}
+
+// stale reports whether a connection made as own no longer counts now that the
+// node is p.id. It is called with mu held.
+func (p *Port) stale(kind Kind, own Identity) bool {
+	moved := own.Cluster != p.id.Cluster || own.Generation != p.id.Generation
+	return (moved && kind != KindGRPC) || (own.Incarnation != p.id.Incarnation && kind == KindLink)
 }
 
 // connsWhere is called with mu held.

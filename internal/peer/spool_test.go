@@ -211,6 +211,7 @@ func TestSpoolThatFails(t *testing.T) {
 		var got error
 		one.Send(2, publish("lost", 1), func(_ Code, err error) { got = err })
 		time.Sleep(time.Second)
+		synctest.Wait()
 		if !errors.Is(got, full) {
 			t.Errorf("outcome %v", got)
 		}

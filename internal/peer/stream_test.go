@@ -139,7 +139,7 @@ func (whoami) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (
 
 func serveCalls(t *testing.T, p *Port) {
 	t.Helper()
-	s := grpc.NewServer(ServerOptions()...)
+	s := grpc.NewServer(grpc.Creds(ServerCredentials()))
 	grpc_health_v1.RegisterHealthServer(s, whoami{})
 	go s.Serve(p.GRPC()) //nolint:errcheck // ends with Stop
 	t.Cleanup(s.Stop)
@@ -196,4 +196,49 @@ func TestCalls(t *testing.T) {
 	if _, err := one.Conn(t.Context(), 2); !errors.Is(err, ErrUnknownNode) {
 		t.Errorf("call to a removed member: %v", err)
 	}
+}
+
+// TestCallsToADeadNodeFail: a call that hangs on a node without power fails
+// once the link knows, without pings of its own.
+func TestCallsToADeadNodeFail(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		f := newFabric()
+		two := startPort(t, f, 2, func(c *Config) { c.Receiver = newInbox() })
+		s := grpc.NewServer(grpc.Creds(ServerCredentials()))
+		grpc_health_v1.RegisterHealthServer(s, hanging{})
+		go s.Serve(two.GRPC()) //nolint:errcheck // ends with Stop
+		one := startPort(t, f, 1, func(c *Config) { c.Receiver = newInbox() })
+		for _, p := range []*Port{one, two} {
+			p.SetMembers([]Member{member(1), member(2)})
+		}
+		time.Sleep(time.Second)
+		c, err := one.Conn(t.Context(), 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		failed := make(chan error, 1)
+		go func() {
+			_, err := grpc_health_v1.NewHealthClient(c).Check(t.Context(), &grpc_health_v1.HealthCheckRequest{})
+			failed <- err
+		}()
+		time.Sleep(time.Minute)
+		began := time.Now()
+		f.freeze()
+		err = <-failed
+		if grpcstatus.Code(err) != codes.Unavailable || time.Since(began) > 2*time.Second {
+			t.Errorf("after %v: %v", time.Since(began), err)
+		}
+		f.cut(true)
+		s.Stop()
+	})
+}
+
+// hanging answers when the caller has gone.
+type hanging struct {
+	grpc_health_v1.UnimplementedHealthServer
+}
+
+func (hanging) Check(ctx context.Context, _ *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
+	<-ctx.Done()
+	return nil, ctx.Err()
 }
