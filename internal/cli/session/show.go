@@ -227,4 +227,3 @@ func newCells(fields []string) func(*pb.SessionRow) []any {
 		return out
 	}
 }
-

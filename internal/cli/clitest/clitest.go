@@ -1,0 +1,184 @@
+// Package clitest fakes the broker's side of the admin API for the tests of
+// the commands: one func per call, over a connection in memory.
+package clitest
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/spf13/cobra"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/test/bufconn"
+
+	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
+	"github.com/mqadmin/mqadmin/internal/cli/command"
+	"github.com/mqadmin/mqadmin/internal/cli/kv"
+)
+
+// API answers calls with its funcs; one that is nil answers "unimplemented".
+type API struct {
+	ShowClusterFunc  func(*pb.ShowClusterRequest) (*pb.ShowClusterResponse, error)
+	JoinClusterFunc  func(*pb.JoinClusterRequest, func(*pb.JoinClusterResponse)) error
+	LeaveClusterFunc func(*pb.LeaveClusterRequest, func(*pb.LeaveClusterResponse)) error
+	StatusFunc       func() (*pb.GetNodeStatusResponse, error)
+	PingFunc         func() (*pb.PingNodeResponse, error)
+	ShowSessionsFunc func(*pb.ShowSessionsRequest, func(*pb.ShowSessionsResponse)) error
+	DisconnectFunc   func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error)
+	ShowMetricsFunc  func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error)
+	ResetMetricsFunc func() error
+}
+
+type clusterServer struct {
+	pb.UnimplementedClusterServiceServer
+	api *API
+}
+
+func (s clusterServer) ShowCluster(ctx context.Context, r *pb.ShowClusterRequest) (*pb.ShowClusterResponse, error) {
+	if s.api.ShowClusterFunc == nil {
+		return s.UnimplementedClusterServiceServer.ShowCluster(ctx, r)
+	}
+	return s.api.ShowClusterFunc(r)
+}
+
+func (s clusterServer) JoinCluster(r *pb.JoinClusterRequest, st grpc.ServerStreamingServer[pb.JoinClusterResponse]) error {
+	if s.api.JoinClusterFunc == nil {
+		return s.UnimplementedClusterServiceServer.JoinCluster(r, st)
+	}
+	return s.api.JoinClusterFunc(r, func(m *pb.JoinClusterResponse) { _ = st.Send(m) })
+}
+
+func (s clusterServer) LeaveCluster(r *pb.LeaveClusterRequest, st grpc.ServerStreamingServer[pb.LeaveClusterResponse]) error {
+	if s.api.LeaveClusterFunc == nil {
+		return s.UnimplementedClusterServiceServer.LeaveCluster(r, st)
+	}
+	return s.api.LeaveClusterFunc(r, func(m *pb.LeaveClusterResponse) { _ = st.Send(m) })
+}
+
+type nodeServer struct {
+	pb.UnimplementedNodeServiceServer
+	api *API
+}
+
+func (s nodeServer) GetNodeStatus(ctx context.Context, r *pb.GetNodeStatusRequest) (*pb.GetNodeStatusResponse, error) {
+	if s.api.StatusFunc == nil {
+		return s.UnimplementedNodeServiceServer.GetNodeStatus(ctx, r)
+	}
+	return s.api.StatusFunc()
+}
+
+func (s nodeServer) PingNode(ctx context.Context, r *pb.PingNodeRequest) (*pb.PingNodeResponse, error) {
+	if s.api.PingFunc == nil {
+		return s.UnimplementedNodeServiceServer.PingNode(ctx, r)
+	}
+	return s.api.PingFunc()
+}
+
+type sessionServer struct {
+	pb.UnimplementedSessionServiceServer
+	api *API
+}
+
+func (s sessionServer) ShowSessions(r *pb.ShowSessionsRequest, st grpc.ServerStreamingServer[pb.ShowSessionsResponse]) error {
+	if s.api.ShowSessionsFunc == nil {
+		return s.UnimplementedSessionServiceServer.ShowSessions(r, st)
+	}
+	return s.api.ShowSessionsFunc(r, func(m *pb.ShowSessionsResponse) { _ = st.Send(m) })
+}
+
+func (s sessionServer) DisconnectSession(ctx context.Context, r *pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error) {
+	if s.api.DisconnectFunc == nil {
+		return s.UnimplementedSessionServiceServer.DisconnectSession(ctx, r)
+	}
+	return s.api.DisconnectFunc(r)
+}
+
+type metricsServer struct {
+	pb.UnimplementedMetricsServiceServer
+	api *API
+}
+
+func (s metricsServer) ShowMetrics(ctx context.Context, r *pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error) {
+	if s.api.ShowMetricsFunc == nil {
+		return s.UnimplementedMetricsServiceServer.ShowMetrics(ctx, r)
+	}
+	return s.api.ShowMetricsFunc(r)
+}
+
+func (s metricsServer) ResetMetrics(ctx context.Context, r *pb.ResetMetricsRequest) (*pb.ResetMetricsResponse, error) {
+	if s.api.ResetMetricsFunc == nil {
+		return s.UnimplementedMetricsServiceServer.ResetMetrics(ctx, r)
+	}
+	return &pb.ResetMetricsResponse{}, s.api.ResetMetricsFunc()
+}
+
+// Factory returns a Factory whose connection leads to api, and its stdout and
+// stderr.
+func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.Buffer) {
+	t.Helper()
+	l := bufconn.Listen(1 << 16)
+	g := grpc.NewServer()
+	pb.RegisterClusterServiceServer(g, clusterServer{api: api})
+	pb.RegisterNodeServiceServer(g, nodeServer{api: api})
+	pb.RegisterSessionServiceServer(g, sessionServer{api: api})
+	pb.RegisterMetricsServiceServer(g, metricsServer{api: api})
+	done := make(chan error, 1)
+	go func() { done <- g.Serve(l) }()
+	conn, err := grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		g.Stop()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	stdout, stderr = &bytes.Buffer{}, &bytes.Buffer{}
+	return &command.Factory{
+		Name:    "mqadmin",
+		IO:      command.IO{In: strings.NewReader(""), Out: stdout, Err: stderr},
+		Globals: command.Globals{Format: "human"},
+		Getenv:  func(string) string { return "" },
+		Conn:    func(context.Context) (grpc.ClientConnInterface, error) { return conn, nil },
+		Close:   func() {},
+	}, stdout, stderr
+}
+
+// Execute runs cmd with a command line, as the root would.
+func Execute(t *testing.T, cmd *cobra.Command, args ...string) error {
+	t.Helper()
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.SetArgs(kv.Normalize(cmd, args))
+	return cmd.ExecuteContext(t.Context())
+}
+
+// Golden compares got with testdata/name; UPDATE_GOLDEN=1 writes it.
+func Golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if os.Getenv("UPDATE_GOLDEN") != "" {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), got); d != "" {
+		t.Errorf("%s: %s", name, d)
+	}
+}
