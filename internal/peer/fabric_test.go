@@ -262,6 +262,12 @@ func bubble(t *testing.T, fn func(t *testing.T)) {
 	synctest.Test(t, fn)
 }
 
+// pass lets time go by and everything settle.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 // outcomes collects what the dones of frames say.
 type outcomes struct {
 	mu sync.Mutex

@@ -28,8 +28,7 @@ func pair(t *testing.T, f *fabric, sender func(*Config)) (*Port, *inbox) {
 	})
 	two.SetMembers([]Member{member(1), member(2)})
 	one.SetMembers([]Member{member(1), member(2)})
-	time.Sleep(time.Second)
-	synctest.Wait()
+	pass(time.Second)
 	if !one.Up(2) {
 		t.Fatal("link did not come up")
 	}
@@ -153,8 +152,7 @@ func TestBufferIsBounded(t *testing.T) {
 			t.Errorf("dropped %d bytes, want those of the QoS 0 frame", got)
 		}
 		f.cut(false)
-		time.Sleep(5 * time.Second)
-		synctest.Wait()
+		pass(5 * time.Second)
 		if got := len(in.topics()); got != n {
 			t.Errorf("%d frames arrived, want %d", got, n)
 		}
@@ -171,11 +169,11 @@ func TestDeadPeerIsNoticed(t *testing.T) {
 				events = append(events, fmt.Sprint(n, inc, up))
 			}
 		})
-		time.Sleep(time.Minute) // nothing happens: pings keep it up
+		pass(time.Minute) // nothing happens: pings keep it up
 		began = time.Now()
 		f.freeze()
 		for one.Up(2) {
-			time.Sleep(10 * time.Millisecond)
+			pass(10 * time.Millisecond)
 		}
 		if d := time.Since(began); d > 1500*time.Millisecond {
 			t.Errorf("noticed after %v", d)
@@ -200,14 +198,14 @@ func TestLinkWithoutAcknowledgements(t *testing.T) {
 		began := time.Now()
 		one.Send(2, publish("a", 1), out.of("a"))
 		for one.Up(2) {
-			time.Sleep(10 * time.Millisecond)
+			pass(10 * time.Millisecond)
 		}
 		if d := time.Since(began); d < 2*time.Second || d > 2700*time.Millisecond {
 			t.Errorf("declared down after %v, want link_ack_timeout", d)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		held(CodeNoSession) // answered between connections: remembered
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if got := out.get("a"); got != "no session" {
 			t.Errorf("outcome %q", got)
 		}
@@ -233,8 +231,7 @@ func TestReceiverHoldsTheSourceBack(t *testing.T) {
 		for i := range 100 {
 			one.Send(2, publish(fmt.Sprint(i), 1), out.of(fmt.Sprint(i)))
 		}
-		time.Sleep(10 * time.Second)
-		synctest.Wait()
+		pass(10 * time.Second)
 		if n := len(in.topics()); n == 0 || n > 40 {
 			t.Errorf("took %d frames with a window of 1000 bytes", n)
 		}
@@ -290,7 +287,7 @@ func TestCloseAndRemovalCallEveryDone(t *testing.T) {
 				in.mu.Unlock()
 				one.SetMembers([]Member{member(1), member(2)})
 				one.Send(2, publish("again", 1), out.of("again"))
-				time.Sleep(3 * time.Second)
+				pass(3 * time.Second)
 				if got := in.topics(); !slices.Contains(got, "again") {
 					t.Errorf("received %v", got)
 				}
@@ -308,7 +305,7 @@ func TestNewIncarnationInPlace(t *testing.T) {
 		one.SetIdentity(id)
 		out := newOutcomes()
 		one.Send(2, publish("a", 1), out.of("a"))
-		time.Sleep(2 * time.Second)
+		pass(2 * time.Second)
 		if got := out.get("a"); got != "accepted" {
 			t.Errorf("outcome %q", got)
 		}
@@ -369,7 +366,7 @@ func randomCuts(t *testing.T, seed uint64, spool *memSpool) {
 		in.mu.Unlock()
 		want = append(want, name)
 		one.Send(2, fr, out.of(name))
-		time.Sleep(pause)
+		pass(pause)
 		switch cut {
 		case 0:
 			f.cut(true)
@@ -384,8 +381,7 @@ func randomCuts(t *testing.T, seed uint64, spool *memSpool) {
 	f.mu.Lock()
 	f.down = false
 	f.mu.Unlock()
-	time.Sleep(30 * time.Second)
-	synctest.Wait()
+	pass(30 * time.Second)
 	check := func(what string, want, got []string) {
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("seed %d: %s: %s", seed, what, d)

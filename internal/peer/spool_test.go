@@ -118,7 +118,7 @@ func TestSpoolDrainsInOrder(t *testing.T) {
 			want = append(want, name)
 			one.Send(2, publish(name, 1), out.of(name))
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		if out.get("0") != "accepted" || out.get("999") != "accepted" || spool.len() != 1000 {
 			t.Errorf("spooled: %q, %q, %d frames", out.get("0"), out.get("999"), spool.len())
 		}
@@ -130,9 +130,9 @@ func TestSpoolDrainsInOrder(t *testing.T) {
 			name := fmt.Sprint("more ", i)
 			want = append(want, name)
 			one.Send(2, publish(name, 2), out.of(name))
-			time.Sleep(time.Millisecond)
+			pass(time.Millisecond)
 		}
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if d := cmp.Diff(want, in.topics()); d != "" {
 			t.Error(d)
 		}
@@ -159,12 +159,12 @@ func TestUnacknowledgedFramesAreSpooled(t *testing.T) {
 			one.Send(2, publish(n, 1), out.of(n))
 		}
 		one.Send(2, publish("c", 0), out.of("c"))
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if d := cmp.Diff(map[string]string{"a": "accepted", "b": "accepted"}, out.v); d != "" {
 			t.Error(d)
 		}
 		f.cut(false)
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if d := cmp.Diff([]string{"a", "b", "c"}, in.topics()); d != "" {
 			t.Error(d)
 		}
@@ -183,13 +183,13 @@ func TestSpoolSurvivesRestart(t *testing.T) {
 		for i := range 5 {
 			one.Send(2, publish(fmt.Sprint(i), 1), nil)
 		}
-		time.Sleep(time.Second)
+		pass(time.Second)
 		one.Close()
 		f.cut(false)
 		again := startPort(t, f, 1, func(c *Config) { c.Identity.Incarnation = 2; c.Spool = spool })
 		again.SetMembers([]Member{member(1), member(2)})
 		again.Send(2, publish("after", 1), nil)
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		want := []string{"before", "0", "1", "2", "3", "4", "after"}
 		if d := cmp.Diff(want, in.topics()); d != "" {
 			t.Error(d)
@@ -210,13 +210,12 @@ func TestSpoolThatFails(t *testing.T) {
 		synctest.Wait()
 		var got error
 		one.Send(2, publish("lost", 1), func(_ Code, err error) { got = err })
-		time.Sleep(time.Second)
-		synctest.Wait()
+		pass(time.Second)
 		if !errors.Is(got, full) {
 			t.Errorf("outcome %v", got)
 		}
 		f.cut(false)
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		out := newOutcomes()
 		one.Send(2, publish("a", 1), out.of("a"))
 		synctest.Wait()
@@ -236,7 +235,7 @@ func TestRestartWithoutNewIncarnation(t *testing.T) {
 		again := startPort(t, f, 1, nil)
 		again.SetMembers([]Member{member(1), member(2)})
 		again.Send(2, publish("after", 1), nil)
-		time.Sleep(3 * time.Second)
+		pass(3 * time.Second)
 		if d := cmp.Diff([]string{"before", "after"}, in.topics()); d != "" {
 			t.Error(d)
 		}

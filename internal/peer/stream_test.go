@@ -150,6 +150,9 @@ func ask(t *testing.T, c *grpc.ClientConn) string {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	_, err := grpc_health_v1.NewHealthClient(c).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+	for grpcstatus.Code(err) == codes.Unavailable { // the connection ended just then
+		_, err = grpc_health_v1.NewHealthClient(c).Check(ctx, &grpc_health_v1.HealthCheckRequest{}, grpc.WaitForReady(true))
+	}
 	return grpcstatus.Convert(err).Message()
 }
 
