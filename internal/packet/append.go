@@ -45,8 +45,12 @@ func Append(b []byte, version byte, p Packet) []byte {
 // nothing and returns false when the packet is too large even so
 // [MQTT-3.1.2-24].
 func AppendLimit(b []byte, version byte, p Packet, maxSize uint32, problemInfo bool) ([]byte, bool) {
-	if !problemInfo && p.Type() != TypeConnack && p.Type() != TypeDisconnect {
-		p = withoutProblem(p)
+	if !problemInfo {
+		switch p.(type) {
+		case *Connack, *Disconnect: // these two may tell all the same
+		default:
+			p = withoutProblem(p)
+		}
 	}
 	n := len(b)
 	b = Append(b, version, p)

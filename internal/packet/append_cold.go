@@ -13,7 +13,6 @@ import (
 // information is allowed; lengths are checked here because they are not there.
 func appendCold(b []byte, version byte, p Packet) []byte {
 	m := packets.Packet{ProtocolVersion: version, Mods: packets.Mods{AllowResponseInfo: true}}
-	m.FixedHeader.Type = byte(p.Type())
 	encode := coldEncoder(&m, version, p)
 	if encode == nil {
 		return b
@@ -25,16 +24,21 @@ func appendCold(b []byte, version byte, p Packet) []byte {
 	return buf.Bytes()
 }
 
-// coldEncoder fills m from p and returns the method that encodes it.
+// coldEncoder fills m from p and returns the method that encodes it. It names
+// the types itself because a call of p.Type would move every packet that is
+// given to Append to the heap.
 func coldEncoder(m *packets.Packet, version byte, p Packet) func(*bytes.Buffer) error {
 	switch p := p.(type) {
 	case *Connack:
+		m.FixedHeader.Type = byte(TypeConnack)
 		fillConnack(m, version, p)
 		return m.ConnackEncode
 	case *Subscribe:
+		m.FixedHeader.Type = byte(TypeSubscribe)
 		fillSubscribe(m, p)
 		return m.SubscribeEncode
 	case *Suback:
+		m.FixedHeader.Type = byte(TypeSuback)
 		m.PacketID = p.PacketID
 		m.ReasonCodes = make([]byte, len(p.Reasons))
 		for i, r := range p.Reasons {
@@ -46,6 +50,7 @@ func coldEncoder(m *packets.Packet, version byte, p Packet) func(*bytes.Buffer) 
 		setProblem(&m.Properties, p.ReasonString, p.User)
 		return m.SubackEncode
 	case *Unsubscribe:
+		m.FixedHeader.Type = byte(TypeUnsubscribe)
 		m.PacketID = p.PacketID
 		m.FixedHeader.Qos = 1 // [MQTT-3.10.1-1]
 		for _, f := range p.Filters {
@@ -54,6 +59,7 @@ func coldEncoder(m *packets.Packet, version byte, p Packet) func(*bytes.Buffer) 
 		setProblem(&m.Properties, "", p.User)
 		return m.UnsubscribeEncode
 	case *Unsuback:
+		m.FixedHeader.Type = byte(TypeUnsuback)
 		m.PacketID = p.PacketID
 		for _, r := range p.Reasons {
 			m.ReasonCodes = append(m.ReasonCodes, byte(r))
@@ -61,12 +67,14 @@ func coldEncoder(m *packets.Packet, version byte, p Packet) func(*bytes.Buffer) 
 		setProblem(&m.Properties, p.ReasonString, p.User)
 		return m.UnsubackEncode
 	case *Disconnect:
+		m.FixedHeader.Type = byte(TypeDisconnect)
 		m.ReasonCode = byte(p.Reason)
 		m.Properties.SessionExpiryInterval, m.Properties.SessionExpiryIntervalFlag = p.SessionExpiry, p.HasSessionExpiry
 		m.Properties.ServerReference = clip(p.ServerReference)
 		setProblem(&m.Properties, p.ReasonString, p.User)
 		return m.DisconnectEncode
 	case *Auth:
+		m.FixedHeader.Type = byte(TypeAuth)
 		m.ReasonCode = byte(p.Reason)
 		m.Properties.AuthenticationMethod = clip(p.Method)
 		m.Properties.AuthenticationData = p.Data[:min(len(p.Data), 65535)]
@@ -108,10 +116,14 @@ func fillConnack(m *packets.Packet, version byte, c *Connack) {
 		m.ReasonCode = ConnackV3(c.Reason)
 		return
 	}
+	receive := c.ReceiveMaximum
+	if receive == 65535 { // absence says the same
+		receive = 0
+	}
 	m.Properties = packets.Properties{
 		SessionExpiryInterval:     c.SessionExpiry,
 		SessionExpiryIntervalFlag: c.HasSessionExpiry,
-		ReceiveMaximum:            c.ReceiveMaximum,
+		ReceiveMaximum:            receive,
 		MaximumQos:                c.MaximumQoS,
 		MaximumQosFlag:            c.HasMaximumQoS,
 		RetainAvailableFlag:       c.NoRetain,

@@ -118,7 +118,7 @@ type Connack struct {
 
 	SessionExpiry    uint32
 	HasSessionExpiry bool
-	// ReceiveMaximum: 0 is not written, absent reads as 65535.
+	// ReceiveMaximum: 0 and 65535 are not written, absent reads as 65535.
 	ReceiveMaximum uint16
 	// MaximumQoS is written and read only with HasMaximumQoS; absent means 2.
 	MaximumQoS    byte
