@@ -182,7 +182,7 @@ func (p *Port) track(c *conn, own Identity) bool {
 	}
 	p.mu.Unlock()
 	if closed {
-		c.Close()
+		c.cut()
 	}
 	return !closed
 }

@@ -96,17 +96,25 @@ func tlsRefusal(address string, err error) error {
 	var header tls.RecordHeaderError
 	switch {
 	case errors.As(err, &header):
-		return &RefusedError{Address: address, Reason: ErrNotPeer,
-			Detail: "something else than a cluster port answers: check host and port (44053 unless configured otherwise)"}
+		return &RefusedError{
+			Address: address, Reason: ErrNotPeer,
+			Detail: "something else than a cluster port answers: check host and port (44053 unless configured otherwise)",
+		}
 	case errors.Is(err, ErrCertificate):
-		return &RefusedError{Address: address, Reason: ErrCertificate,
-			Detail: fmt.Sprintf("its certificate is not of our CA (%v): check listener.vmqs.* on both nodes", err)}
+		return &RefusedError{
+			Address: address, Reason: ErrCertificate,
+			Detail: fmt.Sprintf("its certificate is not of our CA (%v): check listener.vmqs.* on both nodes", err),
+		}
 	case remoteAlert(err):
-		return &RefusedError{Address: address, Reason: ErrCertificate,
-			Detail: fmt.Sprintf("it refused TLS (%v): configure listener.vmqs.* on both nodes or on none", err)}
+		return &RefusedError{
+			Address: address, Reason: ErrCertificate,
+			Detail: fmt.Sprintf("it refused TLS (%v): configure listener.vmqs.* on both nodes or on none", err),
+		}
 	case hungUp(err):
-		return &RefusedError{Address: address, Reason: ErrNotPeer,
-			Detail: "it hung up before TLS was set up: something else than a cluster port, or one that is too busy; check host and port (44053 unless configured otherwise)"}
+		return &RefusedError{
+			Address: address, Reason: ErrNotPeer,
+			Detail: "it hung up before TLS was set up: something else than a cluster port, or one that is too busy; check host and port (44053 unless configured otherwise)",
+		}
 	}
 	return fmt.Errorf("connecting to %s: %w", address, err)
 }
@@ -115,17 +123,25 @@ func tlsRefusal(address string, err error) error {
 func answerRefusal(address string, err error) error {
 	switch {
 	case remoteAlert(err):
-		return &RefusedError{Address: address, Reason: ErrCertificate,
-			Detail: fmt.Sprintf("it refused our certificate (%v): check listener.vmqs.* on both nodes", err)}
+		return &RefusedError{
+			Address: address, Reason: ErrCertificate,
+			Detail: fmt.Sprintf("it refused our certificate (%v): check listener.vmqs.* on both nodes", err),
+		}
 	case errors.Is(err, ErrCookie):
-		return &RefusedError{Address: address, Reason: ErrCookie,
-			Detail: "its proof of distributed_cookie is wrong: it is not a node of this cluster, or somebody stands in between"}
+		return &RefusedError{
+			Address: address, Reason: ErrCookie,
+			Detail: "its proof of distributed_cookie is wrong: it is not a node of this cluster, or somebody stands in between",
+		}
 	case hungUp(err):
-		return &RefusedError{Address: address, Reason: ErrCookie,
-			Detail: "it hung up when we proved distributed_cookie: set the same distributed_cookie on both nodes and restart the one that was wrong"}
+		return &RefusedError{
+			Address: address, Reason: ErrCookie,
+			Detail: "it hung up when we proved distributed_cookie: set the same distributed_cookie on both nodes and restart the one that was wrong",
+		}
 	case errors.Is(err, ErrProtocol):
-		return &RefusedError{Address: address, Reason: ErrNotPeer,
-			Detail: "something else than a cluster port answers: check host and port (44053 unless configured otherwise)"}
+		return &RefusedError{
+			Address: address, Reason: ErrNotPeer,
+			Detail: "something else than a cluster port answers: check host and port (44053 unless configured otherwise)",
+		}
 	}
 	return fmt.Errorf("connecting to %s: waiting for its proof: %w", address, err)
 }

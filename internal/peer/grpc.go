@@ -100,7 +100,7 @@ func (p *Port) DialAddress(ctx context.Context, address string) (*grpc.ClientCon
 		return asNet(p.dial(ctx, KindGRPC, address, first.peer.Node, true))
 	})
 	if err != nil {
-		first.Close()
+		first.cut()
 		return nil, Identity{}, err
 	}
 	c.Connect()

@@ -42,20 +42,32 @@ func TestRefusals(t *testing.T) {
 		{name: "raft", kind: KindRaft, target: 2},
 		{name: "grpc", kind: KindGRPC, target: 2},
 		{name: "discovery", kind: KindGRPC, any: true, change: func(c *Config) { c.Identity.Cluster = 0 }},
-		{name: "cookie", kind: KindGRPC, any: true, change: func(c *Config) { c.Secret = other }, want: ErrCookie, reason: "cookie",
-			says: []string{nodeAddr(2), "distributed_cookie on both nodes"}},
-		{name: "version", kind: KindGRPC, any: true, after: func(one, _ *Port) { one.versions = versionRange{3, 4} }, want: ErrVersion, reason: "version",
-			says: []string{"node2@test", "versions 3 to 4", "version 1", "upgrade"}},
-		{name: "cluster", kind: KindRaft, change: func(c *Config) { c.Identity.Cluster = 5 }, want: ErrCluster, reason: "cluster",
-			says: []string{"0000000000000005", "join"}},
-		{name: "no cluster yet", kind: KindLink, change: func(c *Config) { c.Identity.Cluster = 0 }, want: ErrCluster, reason: "cluster",
-			says: []string{"no cluster yet"}},
+		{
+			name: "cookie", kind: KindGRPC, any: true, change: func(c *Config) { c.Secret = other }, want: ErrCookie, reason: "cookie",
+			says: []string{nodeAddr(2), "distributed_cookie on both nodes"},
+		},
+		{
+			name: "version", kind: KindGRPC, any: true, after: func(one, _ *Port) { one.versions = versionRange{3, 4} }, want: ErrVersion, reason: "version",
+			says: []string{"node2@test", "versions 3 to 4", "version 1", "upgrade"},
+		},
+		{
+			name: "cluster", kind: KindRaft, change: func(c *Config) { c.Identity.Cluster = 5 }, want: ErrCluster, reason: "cluster",
+			says: []string{"0000000000000005", "join"},
+		},
+		{
+			name: "no cluster yet", kind: KindLink, change: func(c *Config) { c.Identity.Cluster = 0 }, want: ErrCluster, reason: "cluster",
+			says: []string{"no cluster yet"},
+		},
 		{name: "any cluster is for calls only", kind: KindRaft, any: true, change: func(c *Config) { c.Identity.Cluster = 5 }, want: ErrCluster, reason: "cluster"},
-		{name: "generation", kind: KindLink, change: func(c *Config) { c.Identity.Generation.Number = 2 }, want: ErrGeneration, reason: "generation",
-			says: []string{"recovered"}},
+		{
+			name: "generation", kind: KindLink, change: func(c *Config) { c.Identity.Generation.Number = 2 }, want: ErrGeneration, reason: "generation",
+			says: []string{"recovered"},
+		},
 		{name: "diverged", kind: KindLink, change: func(c *Config) { c.Identity.Generation.Random = 2 }, want: ErrGeneration, reason: "generation"},
-		{name: "not a member", kind: KindRaft, after: func(_, two *Port) { two.SetMembers([]Member{member(2)}) }, want: ErrNotMember, reason: "member",
-			says: []string{"as a member"}},
+		{
+			name: "not a member", kind: KindRaft, after: func(_, two *Port) { two.SetMembers([]Member{member(2)}) }, want: ErrNotMember, reason: "member",
+			says: []string{"as a member"},
+		},
 		{name: "wiped disk", kind: KindRaft, target: 3, want: ErrWrongNode, reason: "node", says: []string{"0000000000000003", "0000000000000002"}},
 		{name: "itself", kind: KindGRPC, any: true, change: func(c *Config) { c.Identity.Node = 2 }, want: ErrSelf, reason: "self", says: []string{"name another node"}},
 		{name: "kind", kind: 99, want: ErrProtocol, reason: "kind"},
@@ -349,8 +361,10 @@ func newCA(t *testing.T) testCA {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: fmt.Sprintf("ca %p", t)}, NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: fmt.Sprintf("ca %p", t)}, NotAfter: time.Now().Add(time.Hour),
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
 	if err != nil {
 		t.Fatal(err)
@@ -370,8 +384,10 @@ func (ca testCA) issue(t *testing.T) *TLS {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tmpl := &x509.Certificate{SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
-		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth}}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(2), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth, x509.ExtKeyUsageServerAuth},
+	}
 	der, err := x509.CreateCertificate(rand.Reader, tmpl, ca.cert, &key.PublicKey, ca.key)
 	if err != nil {
 		t.Fatal(err)

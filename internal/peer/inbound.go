@@ -66,7 +66,7 @@ type inbound struct {
 
 // serveLink takes a member's frames until the connection fails.
 func (p *Port) serveLink(c *conn) {
-	defer c.Close()
+	defer c.cut()
 	if !p.awaitReceiver() {
 		return
 	}
@@ -76,7 +76,7 @@ func (p *Port) serveLink(c *conn) {
 	}
 	in.ctx, in.cancel = context.WithCancel(p.ctx)
 	defer in.cancel()
-	defer context.AfterFunc(in.ctx, func() { c.Close() })()
+	defer context.AfterFunc(in.ctx, c.cut)()
 	defer close(in.finished)
 	if former := in.s.replace(in); former != nil {
 		former.cancel()

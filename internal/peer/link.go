@@ -251,11 +251,11 @@ func (l *link) connect() (*stream, error) {
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(l.ctx, func() { c.Close() })
+	stop := context.AfterFunc(l.ctx, c.cut)
 	defer stop()
 	s := &stream{c: c, r: newFrameReader(c, l.p.cfg.MaxFrame, l.p.cfg.HandshakeTimeout, l.p.counters.received)}
 	if err := s.greet(l.p.start, confirmed); err != nil {
-		c.Close()
+		c.cut()
 		return nil, err
 	}
 	s.r.silence = l.p.cfg.KeepAlive
@@ -281,22 +281,22 @@ func (s *stream) greet(start, confirmed uint64) error {
 // serve moves frames until the connection fails.
 func (l *link) serve(s *stream) error {
 	if !l.up(s.last) {
-		s.c.Close()
+		s.c.cut()
 		return ErrClosed
 	}
 	id := s.c.peer
 	l.p.notifier.add(linkEvent{l.node, id.Incarnation, true})
-	stop := context.AfterFunc(l.ctx, func() { s.c.Close() })
+	stop := context.AfterFunc(l.ctx, s.c.cut)
 	defer stop()
 	ended := make(chan struct{})
 	wrote := make(chan error, 1)
 	go func() {
 		wrote <- l.write(s.c, ended)
-		s.c.Close()
+		s.c.cut()
 	}()
 	err := l.read(s)
 	close(ended)
-	s.c.Close()
+	s.c.cut()
 	if w := <-wrote; w != nil && !errors.Is(err, errNoAck) {
 		err = errors.Join(w, err)
 	}

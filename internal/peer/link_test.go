@@ -163,14 +163,13 @@ func TestDeadPeerIsNoticed(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		f := newFabric()
 		var events []string
-		began := time.Now()
 		one, _ := pair(t, f, func(c *Config) {
 			c.OnLink = func(n message.NodeID, inc uint32, up bool) {
 				events = append(events, fmt.Sprint(n, inc, up))
 			}
 		})
 		pass(time.Minute) // nothing happens: pings keep it up
-		began = time.Now()
+		began := time.Now()
 		f.freeze()
 		for one.Up(2) {
 			pass(10 * time.Millisecond)

@@ -142,8 +142,8 @@ func (p *Port) Close() error {
 	for _, c := range conns {
 		c.Close()
 	}
-	raftL.Close()
-	grpcL.Close()
+	raftL.shut()
+	grpcL.shut()
 	p.wg.Wait()
 	return nil
 }
@@ -245,7 +245,7 @@ func (p *Port) SetMembers(members []Member) {
 		_, ok := now[c.peer.Node]
 		return !ok && c.kind != KindGRPC
 	}) {
-		p.wg.Go(func() { c.Close() })
+		p.wg.Go(c.cut)
 	}
 }
 

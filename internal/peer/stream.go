@@ -40,7 +40,7 @@ func (l *streamListener) deliver(c *conn) {
 	case <-t.C:
 	case <-l.p.ctx.Done():
 	}
-	c.Close()
+	c.cut()
 }
 
 // Accept returns the next connection (net.Listener).
@@ -57,9 +57,11 @@ func (l *streamListener) Accept() (net.Conn, error) {
 
 // Close ends Accept; the port itself stays open.
 func (l *streamListener) Close() error {
-	l.once.Do(func() { close(l.closed) })
+	l.shut()
 	return nil
 }
+
+func (l *streamListener) shut() { l.once.Do(func() { close(l.closed) }) }
 
 func (l *streamListener) isClosed() bool {
 	select {

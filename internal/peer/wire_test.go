@@ -83,8 +83,10 @@ func TestFrameLimits(t *testing.T) {
 }
 
 func TestSizeIsAnUpperBound(t *testing.T) {
-	m := &message.Message{Topic: "t", Mountpoint: "mp", Publisher: "p", Expires: 1 << 60, Payload: make([]byte, 300),
-		Properties: &message.Properties{ContentType: "x", User: []message.UserProperty{{Name: "a", Value: "b"}}, CorrelationData: make([]byte, 200)}}
+	m := &message.Message{
+		Topic: "t", Mountpoint: "mp", Publisher: "p", Expires: 1 << 60, Payload: make([]byte, 300),
+		Properties: &message.Properties{ContentType: "x", User: []message.UserProperty{{Name: "a", Value: "b"}}, CorrelationData: make([]byte, 200)},
+	}
 	f := direct("x")
 	f.Message = m
 	if got, bound := len(appendDirect(nil, 1<<63, &f)), sizeOf(&f); got > bound {
