@@ -41,6 +41,8 @@ var (
 	// ErrHungDisk: the log could not be written within five seconds.
 	ErrHungDisk = errors.New("metadata log: a write has hung")
 
+	errBootstrapped = errors.New("the cluster has an id already")
+	errNotShared    = errors.New("not a shared subscription filter")
 	errOldDuplicate = errors.New("command was applied before")
 	errGap          = errors.New("command skips a sequence")
 )

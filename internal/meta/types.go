@@ -63,8 +63,8 @@ type Session struct {
 	// were removed by a clean start.
 	Stamp Stamp
 	Wiped uint64
-	// OverlayIndex is the Index of the epoch that was given out when the
-	// registration was made without quorum, else 0.
+	// OverlayIndex is the Index of the epoch that was given out if the
+	// registration was first answered without quorum.
 	OverlayIndex uint64
 	// Present and Previous repeat what the registration answered.
 	Present  bool

@@ -610,7 +610,7 @@ func (x *RetainedRecord) GetStampNode() uint64 {
 
 type Tombstone struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Key           []byte                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
 	Stamp         uint64                 `protobuf:"fixed64,2,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	StampNode     uint64                 `protobuf:"fixed64,3,opt,name=stamp_node,json=stampNode,proto3" json:"stamp_node,omitempty"`
 	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`
@@ -648,11 +648,11 @@ func (*Tombstone) Descriptor() ([]byte, []int) {
 	return file_snapshot_proto_rawDescGZIP(), []int{6}
 }
 
-func (x *Tombstone) GetKey() string {
+func (x *Tombstone) GetKey() []byte {
 	if x != nil {
 		return x.Key
 	}
-	return ""
+	return nil
 }
 
 func (x *Tombstone) GetStamp() uint64 {
@@ -806,7 +806,7 @@ const file_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"stamp_node\x18\x03 \x01(\x06R\tstampNode\"h\n" +
 	"\tTombstone\x12\x10\n" +
-	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x03key\x18\x01 \x01(\fR\x03key\x12\x14\n" +
 	"\x05stamp\x18\x02 \x01(\x06R\x05stamp\x12\x1d\n" +
 	"\n" +
 	"stamp_node\x18\x03 \x01(\x06R\tstampNode\x12\x14\n" +
