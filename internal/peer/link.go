@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"os"
 	"sync"
 	"time"
 
@@ -188,19 +187,19 @@ func (l *link) sequence() uint64 {
 func (l *link) run() {
 	defer l.shut()
 	pause := l.p.cfg.MinBackoff
-	said, silent := "", false
+	said, lost := "", false
 	for l.ctx.Err() == nil {
 		began := time.Now()
 		s, err := l.connect()
-		if err != nil && silent {
+		if err != nil && lost {
 			l.p.sever(l.node)
-			silent = false
+			lost = false
 		}
 		if err == nil {
 			said = ""
-			l.p.log.Info("link to a node is up", slog.Any("node", s.c.peer))
+			l.p.log.Debug("link to a node is up", slog.Any("node", s.c.peer))
 			err = l.serve(s)
-			silent = errors.Is(err, os.ErrDeadlineExceeded)
+			lost = true
 			if time.Since(began) >= l.p.cfg.KeepAlive {
 				pause = l.p.cfg.MinBackoff
 			}

@@ -165,18 +165,18 @@ func (p *Port) SetIdentity(id Identity) {
 	stale := p.connsWhere(func(c *conn) bool { return p.stale(c.kind, old) })
 	p.mu.Unlock()
 	for _, c := range stale {
-		c.Close()
+		c.cut()
 	}
 }
 
-// sever cuts the calls from and to a node that fell silent and cannot be
-// reached again, so that they fail now and not when TCP gives up.
+// sever cuts the calls from and to a node whose link was lost and cannot be
+// made again, so that they fail now and not when TCP gives up.
 func (p *Port) sever(node message.NodeID) {
 	p.mu.Lock()
 	dead := p.connsWhere(func(c *conn) bool { return c.kind == KindGRPC && c.peer.Node == node })
 	p.mu.Unlock()
 	for _, c := range dead {
-		c.Close()
+		c.cut()
 	}
 }
 
