@@ -19,11 +19,11 @@ import (
 // Mover hands queues over and takes them in parts. Implemented by
 // queue.Manager.
 type Mover interface {
-	Take(id message.SessionID, from uint64, limit int) (queue.Handed, error)
+	Take(ctx context.Context, id message.SessionID, from uint64, limit int) (queue.Handed, error)
 	Confirm(ctx context.Context, id message.SessionID, upTo uint64) error
 	Import(id message.SessionID, h queue.Handed, mark queue.Mark, done func(error))
-	ImportMark(id message.SessionID, source message.NodeID, epoch message.Epoch) (uint64, error)
-	ForgetMark(id message.SessionID, source message.NodeID, epoch message.Epoch)
+	ImportMark(id message.SessionID, mark queue.Mark) (uint64, error)
+	ForgetMark(id message.SessionID, mark queue.Mark)
 	Release(id message.SessionID)
 }
 
@@ -106,7 +106,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 		return err
 	}
 	client := clusterpb.NewClusterServiceClient(conn)
-	next, err := c.cfg.Queues.ImportMark(s.ID, src.Node, src.Epoch)
+	next, err := c.cfg.Queues.ImportMark(s.ID, queue.Mark{Source: src.Node, Epoch: src.Epoch})
 	if err != nil {
 		return err
 	}
@@ -138,7 +138,7 @@ func (c *Cluster) strike(ctx context.Context, id message.SessionID, src meta.Sou
 	if _, err := c.cfg.Meta.StrikeSource(ctx, id, src); err != nil && !over(err) {
 		return fmt.Errorf("striking a drained source: %w", err)
 	}
-	c.cfg.Queues.ForgetMark(id, src.Node, src.Epoch)
+	c.cfg.Queues.ForgetMark(id, queue.Mark{Source: src.Node, Epoch: src.Epoch})
 	return nil
 }
 
@@ -178,7 +178,7 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 			return nil, err
 		}
 	}
-	h, err := c.cfg.Queues.Take(id, req.GetConfirmed(), int(req.GetLimit()))
+	h, err := c.cfg.Queues.Take(ctx, id, req.GetConfirmed(), int(req.GetLimit()))
 	if errors.Is(err, queue.ErrNoSession) {
 		return &clusterpb.PullResponse{Last: true, Next: req.GetConfirmed()}, nil
 	}

@@ -1,0 +1,281 @@
+package broker
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc"
+
+	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
+	"github.com/mqadmin/mqadmin/internal/admin"
+	"github.com/mqadmin/mqadmin/internal/cluster"
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/metrics"
+	"github.com/mqadmin/mqadmin/internal/peer"
+	"github.com/mqadmin/mqadmin/internal/session"
+	"github.com/mqadmin/mqadmin/internal/version"
+)
+
+const adminRole = pb.Role_ROLE_ADMIN
+
+// adminConfig gives the admin API what it asks for. identify is for servers
+// that other nodes call.
+func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, bool)) admin.Config {
+	return admin.Config{
+		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b},
+		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
+	}
+}
+
+// errorReasons names the refusals of lower packages for machines.
+func errorReasons() []admin.ErrorMapping {
+	return []admin.ErrorMapping{
+		{Err: cluster.ErrNodeName, Reason: pb.ErrorReason_ERROR_REASON_BAD_NODE_NAME},
+		{Err: cluster.ErrUnreachable, Reason: pb.ErrorReason_ERROR_REASON_NODE_UNREACHABLE},
+		{Err: cluster.ErrSelfJoin, Reason: pb.ErrorReason_ERROR_REASON_SELF_JOIN},
+		{Err: cluster.ErrAlreadyMember, Reason: pb.ErrorReason_ERROR_REASON_ALREADY_MEMBER},
+		{Err: cluster.ErrHasMembers, Reason: pb.ErrorReason_ERROR_REASON_HAS_MEMBERS},
+		{Err: cluster.ErrNameTaken, Reason: pb.ErrorReason_ERROR_REASON_NAME_TAKEN},
+		{Err: cluster.ErrUnknownNode, Reason: pb.ErrorReason_ERROR_REASON_NODE_UNKNOWN},
+		{Err: cluster.ErrLastNode, Reason: pb.ErrorReason_ERROR_REASON_LAST_NODE},
+		{Err: cluster.ErrSessionsOnline, Reason: pb.ErrorReason_ERROR_REASON_SESSIONS_ONLINE},
+		{Err: cluster.ErrRunning, Reason: pb.ErrorReason_ERROR_REASON_OPERATION_RUNNING},
+		{Err: cluster.ErrRisk, Reason: pb.ErrorReason_ERROR_REASON_RISK_NOT_ACCEPTED},
+		{Err: cluster.ErrNoQuorum, Reason: pb.ErrorReason_ERROR_REASON_NO_QUORUM},
+		{Err: meta.ErrNoQuorum, Reason: pb.ErrorReason_ERROR_REASON_NO_QUORUM},
+		{Err: meta.ErrNameTaken, Reason: pb.ErrorReason_ERROR_REASON_NAME_TAKEN},
+		{Err: peer.ErrCookie, Reason: pb.ErrorReason_ERROR_REASON_COOKIE_MISMATCH},
+		{Err: peer.ErrVersion, Reason: pb.ErrorReason_ERROR_REASON_VERSION_MISMATCH},
+		{Err: peer.ErrCertificate, Reason: pb.ErrorReason_ERROR_REASON_NODE_UNREACHABLE},
+	}
+}
+
+// clusterAPI implements admin.Cluster.
+type clusterAPI struct{ b *Broker }
+
+// Members implements admin.Cluster.
+func (a clusterAPI) Members(context.Context) (admin.View, error) {
+	v := a.b.cluster.Members()
+	out := admin.View{
+		Node: v.Node, Leader: v.Leader, HasQuorum: v.Status.Quorum,
+		ClusterID: v.Status.Cluster, Generation: v.Status.Generation.Number,
+	}
+	for _, m := range v.Members {
+		am := admin.Member{
+			Name: m.Name, ID: m.ID, Address: m.Address, Version: m.Version, Role: roleOf(m),
+			Running: m.Running, Cordoned: m.Cordoned, Since: m.Since,
+		}
+		if m.Known {
+			applied := m.Applied
+			lag := v.Status.Commit - min(v.Status.Commit, applied)
+			am.Applied, am.Lag = &applied, &lag
+		}
+		out.Members = append(out.Members, am)
+	}
+	return out, nil
+}
+
+func roleOf(m cluster.MemberView) admin.Role {
+	switch {
+	case m.Leader:
+		return admin.RoleLeader
+	case m.Voter:
+		return admin.RoleVoter
+	}
+	return admin.RoleNonVoter
+}
+
+// Join implements admin.Cluster.
+func (a clusterAPI) Join(ctx context.Context, discovery string, progress func(admin.JoinProgress)) (admin.JoinResult, error) {
+	err := a.b.cluster.Join(ctx, discovery, func(p cluster.Progress) {
+		progress(admin.JoinProgress{Phase: admin.JoinPhase(p.Phase), Text: p.Text})
+	})
+	if err != nil {
+		return admin.JoinResult{}, err
+	}
+	return admin.JoinResult{Members: a.names()}, nil
+}
+
+// Leave implements admin.Cluster.
+func (a clusterAPI) Leave(ctx context.Context, r admin.LeaveRequest, progress func(admin.LeaveProgress)) (admin.LeaveResult, error) {
+	outcome, err := a.b.cluster.Leave(ctx, cluster.LeaveRequest{
+		Node: r.Node, KillSessions: r.KillSessions, Interval: r.SummaryInterval, Timeout: r.Timeout, AcceptQuorumLoss: r.AcceptQuorumLoss,
+	}, func(p cluster.LeaveProgress) {
+		progress(admin.LeaveProgress{
+			Phase: admin.LeavePhase(p.Phase), Text: p.Text, SessionsOnline: p.SessionsOnline,
+			QueuesDone: p.QueuesDone, QueuesTotal: p.QueuesTotal, MessagesDone: p.MessagesDone, MessagesTotal: p.MessagesTotal,
+		})
+	})
+	if err != nil {
+		return admin.LeaveResult{}, err
+	}
+	return admin.LeaveResult{Outcome: admin.LeaveOutcome(outcome), Members: a.names()}, nil
+}
+
+func (a clusterAPI) names() []string {
+	var out []string
+	for _, m := range a.b.cluster.Members().Members {
+		out = append(out, m.Name)
+	}
+	return out
+}
+
+// nodeAPI implements admin.Node.
+type nodeAPI struct{ b *Broker }
+
+// Status implements admin.Node.
+func (a nodeAPI) Status(context.Context) (admin.Status, error) {
+	b := a.b
+	v := values(b.metrics.Samples())
+	st := admin.Status{
+		Node: b.name, Version: version.String(), Ready: len(readiness(a).Node()) == 0, StartedAt: b.started,
+		MsgIn: v["mqtt_publish_received"], MsgOut: v["mqtt_publish_sent"],
+		QueueIn: v["queue_message_in"], QueueOut: v["queue_message_out"],
+		QueueDrop: v["queue_message_drop"], QueueUnhandled: v["queue_message_unhandled"],
+		NumSubscriptions: v["router_subscriptions"], NumRetained: v["retain_messages"],
+		MatchesLocal: v["router_matches_local"], MatchesRemote: v["router_matches_remote"],
+	}
+	st.NumOnline = int64(b.sessions.Connections())
+	st.NumOffline = max(v["queue_processes"]-st.NumOnline, 0)
+	return st, nil
+}
+
+// values sums samples by name.
+func values(samples []metrics.Sample) map[string]int64 {
+	out := map[string]int64{}
+	for _, s := range samples {
+		out[s.Name] += s.Value
+	}
+	return out
+}
+
+// Ping implements admin.Node.
+func (a nodeAPI) Ping(context.Context) (admin.Pong, error) {
+	return admin.Pong{Node: a.b.name, Version: version.String(), Ready: a.b.router.Ready()}, nil
+}
+
+// sessionAPI implements admin.Sessions.
+type sessionAPI struct{ b *Broker }
+
+// Each implements admin.Sessions.
+func (a sessionAPI) Each(ctx context.Context, scope admin.Scope, fn func(*admin.Session) bool) error {
+	if scope.ClientID != nil && scope.Mountpoint != nil {
+		if i, ok := a.b.sessions.Get(message.SessionID{Mountpoint: *scope.Mountpoint, ClientID: *scope.ClientID}); ok {
+			fn(a.row(i))
+		}
+		return nil
+	}
+	var infos []session.Info
+	a.b.sessions.Each(func(i session.Info) bool {
+		infos = append(infos, i)
+		return ctx.Err() == nil
+	})
+	sortInfos(infos)
+	for _, i := range infos {
+		if ctx.Err() != nil || !fn(a.row(i)) {
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+func (a sessionAPI) row(i session.Info) *admin.Session {
+	s := &admin.Session{
+		ID: i.ID, Node: a.b.name, QueueName: "queue " + i.ID.String(), State: i.State, DeliverMode: i.DeliverMode,
+		OfflineMessages: int64(i.OfflineMessages), OnlineMessages: int64(i.OnlineMessages), CleanSession: i.CleanSession,
+		Plugin: i.Plugin, StartedAt: i.QueueStartedAt,
+	}
+	if i.Online {
+		c := admin.Connection{
+			Name: "connection " + i.ID.String(), User: i.User, Protocol: byte(i.Protocol),
+			WaitingAcks: int64(i.WaitingAcks), StartedAt: i.SessionStartedAt,
+		}
+		if i.Peer.IsValid() {
+			c.PeerHost, c.PeerPort = i.Peer.Addr().String(), i.Peer.Port()
+		}
+		s.Connections = []admin.Connection{c}
+	}
+	return s
+}
+
+// Subscriptions implements admin.Sessions.
+func (a sessionAPI) Subscriptions(_ context.Context, id message.SessionID) ([]message.Subscription, error) {
+	return a.b.router.Subscriptions(id), nil
+}
+
+// Messages implements admin.Sessions.
+func (a sessionAPI) Messages(_ context.Context, id message.SessionID) ([]admin.QueuedMessage, error) {
+	const page = 1000 // what one answer shows of a queue
+	stored, err := a.b.store.ReadQueue(id, 0, page)
+	if err != nil {
+		return nil, fmt.Errorf("reading the queue of %s: %w", id, err)
+	}
+	out := make([]admin.QueuedMessage, len(stored))
+	for i, s := range stored {
+		out[i] = admin.QueuedMessage{Message: s.Message, QoS: s.Entry.QoS, Dup: s.Entry.PacketID != 0}
+	}
+	return out, nil
+}
+
+// Disconnect implements admin.Sessions.
+func (a sessionAPI) Disconnect(ctx context.Context, r admin.DisconnectRequest) (admin.DisconnectResult, error) {
+	b := a.b
+	owner := b.cluster.Owner(r.ID)
+	res := admin.DisconnectResult{Node: owner}
+	if owner != "" && owner != b.name && !r.LocalOnly {
+		// The owner closes the connection; what is to be deleted is deleted in
+		// the metadata, by whichever node is asked.
+		remote, err := a.disconnectOn(ctx, owner, r.ID)
+		if err != nil && !r.Cleanup {
+			return res, err
+		}
+		res.Disconnected = remote.Disconnected
+	}
+	disconnected, cleaned, err := b.cluster.Disconnect(ctx, r.ID, r.Cleanup && !r.LocalOnly)
+	res.Disconnected = res.Disconnected || disconnected
+	res.Cleaned = cleaned
+	return res, err
+}
+
+func (a sessionAPI) disconnectOn(ctx context.Context, owner string, id message.SessionID) (admin.DisconnectResult, error) {
+	conn, err := peerAPI(a).Conn(ctx, owner)
+	if err != nil {
+		return admin.DisconnectResult{}, fmt.Errorf("reaching %s, which has the session: %w", owner, err)
+	}
+	return admin.DisconnectOn(ctx, conn, admin.DisconnectRequest{ID: id})
+}
+
+// peerAPI implements admin.Peers.
+type peerAPI struct{ b *Broker }
+
+// Names implements admin.Peers.
+func (a peerAPI) Names() []string {
+	var out []string
+	for _, m := range a.b.meta.Members() {
+		if m.ID != a.b.id.node {
+			out = append(out, m.Name)
+		}
+	}
+	return out
+}
+
+// Conn implements admin.Peers.
+func (a peerAPI) Conn(ctx context.Context, name string) (grpc.ClientConnInterface, error) {
+	for _, m := range a.b.meta.Members() {
+		if m.Name == name {
+			if !a.b.port.Up(m.ID) {
+				return nil, errors.New("no link to the node")
+			}
+			return a.b.port.Conn(ctx, m.ID)
+		}
+	}
+	return nil, fmt.Errorf("%s is not a member", name)
+}
+
+func sortInfos(infos []session.Info) {
+	slices.SortFunc(infos, func(x, y session.Info) int { return cmp.Compare(x.ID.Key(), y.ID.Key()) })
+}

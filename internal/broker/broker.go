@@ -1,0 +1,324 @@
+// Package broker puts the house together: it is the only place that opens
+// sockets, files and clocks, makes every part from the settings, starts them
+// from the bottom up and closes them from the top down. It also holds the
+// broker's command line.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/mqadmin/mqadmin/internal/admin"
+	"github.com/mqadmin/mqadmin/internal/cluster"
+	"github.com/mqadmin/mqadmin/internal/config"
+	"github.com/mqadmin/mqadmin/internal/daemon"
+	"github.com/mqadmin/mqadmin/internal/hook"
+	"github.com/mqadmin/mqadmin/internal/listener"
+	"github.com/mqadmin/mqadmin/internal/logging"
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/metrics"
+	"github.com/mqadmin/mqadmin/internal/msgstore"
+	"github.com/mqadmin/mqadmin/internal/packet"
+	"github.com/mqadmin/mqadmin/internal/peer"
+	"github.com/mqadmin/mqadmin/internal/queue"
+	"github.com/mqadmin/mqadmin/internal/router"
+	"github.com/mqadmin/mqadmin/internal/session"
+	"github.com/mqadmin/mqadmin/internal/version"
+)
+
+// Options are what a Broker is made of.
+type Options struct {
+	Config *config.Config
+	Logger *logging.Logger
+}
+
+// Broker is one running node.
+type Broker struct {
+	cfg     *config.Config
+	log     *logging.Logger
+	metrics *metrics.Registry
+	id      *identity
+	name    string
+	address string // of the cluster port, as other nodes dial it
+
+	lock      *daemon.Lock
+	store     *msgstore.Store
+	port      *peer.Port
+	meta      *meta.Store
+	router    *router.Router
+	queues    *queue.Manager
+	sessions  *session.Manager
+	cluster   *cluster.Cluster
+	listeners *listener.Manager
+	hooks     *hook.Registry
+	plugins   []plugin
+	admin     *admin.Server
+	settings  settingsBox
+	gate      gate
+
+	clusterPorts []net.Listener
+	closers      []func()
+	left         chan struct{} // closed when the node has left its cluster
+	leave        sync.Once
+	fatal        chan error
+	started      time.Time
+}
+
+// New opens everything below the MQTT listeners: lock, stores, cluster port,
+// metadata. What it opened is closed again when it fails.
+func New(o Options) (_ *Broker, err error) {
+	b := &Broker{
+		cfg: o.Config, log: o.Logger, metrics: metrics.New(), name: o.Config.String("nodename"),
+		left: make(chan struct{}), fatal: make(chan error, 1), started: time.Now(),
+	}
+	defer func() {
+		if err != nil {
+			b.close()
+		}
+	}()
+	b.settings.store(sessionSettings(o.Config))
+	for _, step := range []func() error{
+		b.openData, b.openClusterPort, b.openMetadata, b.openEngine, b.openPlugins,
+	} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// onClose adds what close undoes, last first.
+func (b *Broker) onClose(fn func()) { b.closers = append(b.closers, fn) }
+
+func (b *Broker) close() {
+	for i := len(b.closers) - 1; i >= 0; i-- {
+		b.closers[i]()
+	}
+	b.closers = nil
+}
+
+// fail ends the process with an error.
+func (b *Broker) fail(err error) {
+	select {
+	case b.fatal <- err:
+	default:
+	}
+}
+
+// openData takes the data directory and opens the message store in it.
+func (b *Broker) openData() (err error) {
+	data := b.cfg.String("data_dir")
+	if b.lock, err = daemon.LockDir(data); err != nil {
+		return err
+	}
+	b.onClose(func() { _ = b.lock.Release() })
+	if b.id, err = openIdentity(data); err != nil {
+		return err
+	}
+	mode, err := msgstore.ParseSyncMode(b.cfg.Enum("message_store.sync"))
+	if err != nil {
+		return err
+	}
+	b.store, err = msgstore.Open(msgstore.Config{
+		Dir: b.cfg.String("message_store.directory"), CacheBytes: storeCache(b.cfg), Sync: mode,
+		SyncInterval: b.cfg.Duration("message_store.sync_interval"), PendingBytes: unlimited(b.cfg.Bytes("message_store.max_pending_bytes")),
+		Logger: b.log.With("part", "msgstore"), Metrics: b.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	b.onClose(func() {
+		if err := b.store.Close(); err != nil {
+			b.log.Error("the message store did not close cleanly", "error", err)
+		}
+	})
+	return nil
+}
+
+// openEngine makes sessions, queues, routing and the cluster above the stores.
+func (b *Broker) openEngine() (err error) {
+	cfg := b.cfg
+	b.queues, err = queue.New(queue.Config{
+		Store: b.store, Metrics: b.metrics, Logger: b.log.With("part", "queue"),
+		Defaults:    func() queue.Options { return queueOptions(b.settings.load()) },
+		Expired:     func(id message.SessionID, epoch message.Epoch) { b.cluster.Expired(id, epoch) },
+		PublishWill: func(id message.SessionID, w queue.Will, done func(error)) { b.sessions.PublishWill(id, w, done) },
+	})
+	if err != nil {
+		return err
+	}
+	b.onClose(b.queues.Close)
+	timeout := cfg.Duration("remote_enqueue_timeout")
+	b.router = router.New(router.Config{
+		Self: b.id.node, Queues: b.queues, Links: b.port, Metadata: b.meta,
+		Policy:             router.Policy(cfg.Enum("shared_subscription_policy")),
+		MaxRetainedMessage: int(unlimited(cfg.Bytes("max_retained_message_size"))), MaxRetainedBytes: unlimited(cfg.Bytes("max_retained_bytes")),
+		EnqueueTimeout: timeout, Metrics: b.metrics, Logger: b.log.With("part", "router"),
+	})
+	b.onClose(b.router.Close)
+	ids := &messageIDs{node: b.id.node, incarnation: b.id.incarnation}
+	b.sessions = session.New(session.Config{
+		Settings: b.settings.load, Queues: b.queues, Router: b.router, Registrar: registrar{b}, NextID: ids.next,
+		Crash:   func(value any, stack []byte) { b.log.Crash("session", value, stack) },
+		Metrics: b.metrics, Logger: b.log.With("part", "session"),
+	})
+	b.openListeners()
+	b.cluster = cluster.New(cluster.Config{
+		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
+		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router, Listeners: suspender{b.listeners},
+		EnqueueTimeout: timeout, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
+		OnLeft:  func() { b.leave.Do(func() { close(b.left) }) },
+		Metrics: b.metrics, Logger: b.log.With("part", "cluster"),
+	})
+	b.port.SetReceiver(b.router)
+	b.gate.attach(b.router, b.cluster)
+	return nil
+}
+
+// registrar breaks the circle between sessions and cluster, which need each
+// other: the cluster is there before the first connection.
+type registrar struct{ b *Broker }
+
+func (r registrar) Register(ctx context.Context, req session.RegisterRequest) (session.Registration, error) {
+	return r.b.cluster.Register(ctx, req)
+}
+
+func (r registrar) Ended(ctx context.Context, e session.End) { r.b.cluster.Ended(ctx, e) }
+
+// suspender is what leaving does to the MQTT listeners.
+type suspender struct{ m *listener.Manager }
+
+func (s suspender) Suspend() { s.m.SuspendAll() }
+
+// shutdownReason tells MQTT 5 clients why they are disconnected at a stop.
+const shutdownReason packet.Reason = 0x8B
+
+// Run serves until ctx ends or the node has left its cluster, then drains and
+// closes everything. serving is called once, with what an operator reads.
+func (b *Broker) Run(ctx context.Context, serving func(string)) error {
+	defer b.close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return b.port.Run(ctx, b.clusterPorts...) })
+	group.Go(func() error { return b.cluster.Run(ctx) })
+	for _, p := range b.plugins {
+		group.Go(func() error { p.Run(ctx); return nil })
+	}
+	if err := b.serveInternal(group); err != nil {
+		return err
+	}
+	if err := b.serveAdmin(group); err != nil {
+		return err
+	}
+	b.queues.Start()
+	b.awaitQuorum(ctx)
+	if err := b.startListeners(); err != nil {
+		return err
+	}
+	if err := b.serveHTTP(ctx, group); err != nil {
+		return err
+	}
+	serving(b.servingText())
+	var err error
+	select {
+	case <-ctx.Done():
+	case <-b.left:
+		b.log.Info("this node has left its cluster and stops")
+	case err = <-b.fatal:
+		b.log.Error("the broker cannot go on", "error", err)
+	}
+	b.drain()
+	cancel()
+	if e := group.Wait(); err == nil && e != nil && !errors.Is(e, context.Canceled) {
+		err = e
+	}
+	if b.hasLeft() {
+		b.close()
+		return b.setMetadataAside()
+	}
+	return err
+}
+
+// awaitQuorum gives a fresh node, or one whose cluster is up, the moment that
+// an election takes, so that its first clients find it ready.
+func (b *Broker) awaitQuorum(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if st := b.meta.Status(); st.Quorum && !st.Provisional && b.router.Ready() {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (b *Broker) servingText() string {
+	text := fmt.Sprintf("broker serves: node %s, MQTT on %s", b.name, b.mqttAddresses())
+	if !b.meta.Status().Quorum {
+		text += "; no quorum yet: what the allow_..._during_netsplit settings permit is served"
+	}
+	return text
+}
+
+// drain ends connections and calls in the order in which clients notice least.
+func (b *Broker) drain() {
+	ctx, cancel := context.WithTimeout(context.Background(), b.cfg.Duration("shutdown_timeout"))
+	defer cancel()
+	b.listeners.SuspendAll()
+	if err := b.sessions.Shutdown(ctx, shutdownReason, ""); err != nil {
+		b.log.Warn("some connections did not end in time", "error", err)
+	}
+	_ = b.listeners.Close(ctx)
+	b.admin.Shutdown(ctx)
+}
+
+func (b *Broker) hasLeft() bool {
+	select {
+	case <-b.left:
+		return true
+	default:
+		return false
+	}
+}
+
+// setMetadataAside makes the next start of a node that has left a fresh one.
+func (b *Broker) setMetadataAside() error {
+	data := b.cfg.String("data_dir")
+	aside := filepath.Join(data, metaDir+".left-"+time.Now().UTC().Format("20060102T150405Z"))
+	if err := os.Rename(filepath.Join(data, metaDir), aside); err != nil {
+		return fmt.Errorf("setting the metadata of a node that has left aside: %w", err)
+	}
+	return nil
+}
+
+// Reload reads certificates, password and ACL files again and reopens the logs.
+func (b *Broker) Reload() {
+	if err := b.log.Reopen(); err != nil {
+		b.log.Error("log files could not be reopened", "error", err)
+	}
+	for _, p := range b.plugins {
+		if err := p.Reload(); err != nil {
+			b.log.Error("a file could not be loaded again; the former content stays in force", "error", err)
+		}
+	}
+	if err := b.listeners.Reload(); err != nil {
+		b.log.Error("certificates could not be loaded again; the former ones stay in force", "error", err)
+	}
+	b.log.Info("files were loaded again")
+}

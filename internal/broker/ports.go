@@ -1,0 +1,231 @@
+package broker
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	"github.com/mqadmin/mqadmin/internal/admin"
+	"github.com/mqadmin/mqadmin/internal/config"
+	"github.com/mqadmin/mqadmin/internal/logging"
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/peer"
+	"github.com/mqadmin/mqadmin/internal/version"
+)
+
+// openClusterPort binds the cluster port and makes the peer side of it. Off
+// loopback it takes a cookie or certificates.
+func (b *Broker) openClusterPort() error {
+	var certs *peer.TLS
+	secured := b.cfg.String("distributed_cookie") != ""
+	for _, l := range b.cfg.Listeners() {
+		if !l.Cluster() {
+			continue
+		}
+		if l.TLS != nil {
+			var err error
+			if certs, err = peerTLS(l); err != nil {
+				return err
+			}
+		}
+		if !l.Loopback() && !secured && certs == nil {
+			return fmt.Errorf("listener.%s.%s = %s is reachable from other machines: set distributed_cookie (the same on every node) or certificates for listener.vmqs first", l.Type, l.Name, l.Address)
+		}
+		ln, err := net.Listen("tcp", l.Address)
+		if err != nil {
+			return bindError("listener."+l.Type+"."+l.Name, l.Address, err)
+		}
+		b.onClose(func() { ln.Close() })
+		b.clusterPorts = append(b.clusterPorts, ln)
+		if b.address == "" {
+			b.address = ln.Addr().String()
+		}
+	}
+	secret := peer.NewSecret(b.cfg.String("distributed_cookie"))
+	if secured && secret.Short() {
+		b.log.Warn("distributed_cookie is short and so easy to guess; use a random one of 20 characters or more, the same on every node")
+	}
+	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
+	port, err := peer.New(peer.Config{
+		Identity: peer.Identity{Node: b.id.node, Name: b.name, Incarnation: b.id.incarnation, Version: version.String(), Address: b.address},
+		Secret:   secret, TLS: certs,
+		Dial: func(ctx context.Context, address string) (net.Conn, error) {
+			return dialer.DialContext(ctx, "tcp", address)
+		},
+		OnLink: func(node message.NodeID, incarnation uint32, up bool) {
+			b.cluster.OnLink(node, incarnation, up)
+		},
+		AckTimeout: b.cfg.Duration("link_ack_timeout"),
+		MaxFrame:   int(b.cfg.Bytes("incoming_clustering_buffer_size")), BufferSize: int(b.cfg.Bytes("outgoing_clustering_buffer_size")),
+		Logger: b.log.With("part", "peer"), Metrics: b.metrics,
+	})
+	if err != nil {
+		return err
+	}
+	b.port = port
+	b.onClose(func() { _ = port.Close() })
+	return nil
+}
+
+// peerTLS reads the certificates of listener.vmqs.*.
+func peerTLS(l config.Listener) (*peer.TLS, error) {
+	key := "listener." + l.Type + "." + l.Name
+	pem, err := os.ReadFile(l.TLS.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("%s.cafile: %w", key, err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s.cafile: no certificate in %s", key, l.TLS.CAFile)
+	}
+	load := func() (*tls.Certificate, error) {
+		cert, err := tls.LoadX509KeyPair(l.TLS.CertFile, l.TLS.KeyFile)
+		return &cert, err
+	}
+	if _, err := load(); err != nil {
+		return nil, fmt.Errorf("%s.certfile: %w", key, err)
+	}
+	return &peer.TLS{Certificate: load, CA: pool}, nil
+}
+
+// bindError names the address, the cause and the key to change.
+func bindError(key, address string, err error) error {
+	return fmt.Errorf("%s cannot listen on %s: %w; stop what uses it, or set %s to another address", key, address, err, key)
+}
+
+// openMetadata opens this node's replica of the metadata.
+func (b *Broker) openMetadata() error {
+	layer := b.port.StreamLayer(b.address)
+	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: layer, MaxPool: 3, MaxRPCsInFlight: 1, Timeout: 10 * time.Second, Logger: logging.HCLog(b.log.With("part", "raft")),
+	})
+	b.onClose(func() { _ = transport.Close() })
+	store, err := meta.Open(meta.Config{
+		Dir: b.id.dir, NodeID: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
+		Incarnation: b.id.incarnation,
+		OnIncarnation: func(n uint32) {
+			if err := b.id.setIncarnation(n); err != nil {
+				b.fail(err)
+			}
+			b.cluster.OnIncarnation(n)
+		},
+		Transport: transport,
+		Dialer: meta.DialerFunc(func(ctx context.Context, node message.NodeID) (grpc.ClientConnInterface, error) {
+			return b.port.Conn(ctx, node)
+		}),
+		Observer: &b.gate, Logger: b.log.With("part", "meta"), Metrics: b.metrics,
+		NetsplitGrace: b.cfg.Duration("netsplit_grace"),
+		OnRemoved:     func() { b.leave.Do(func() { close(b.left) }) },
+		OnFatal:       b.fail,
+	})
+	if err != nil {
+		return fmt.Errorf("opening the metadata in %s: %w", b.id.dir, err)
+	}
+	b.meta = store
+	b.onClose(func() {
+		if err := store.Close(); err != nil && !b.hasLeft() {
+			b.log.Warn("the metadata store did not close cleanly", "error", err)
+		}
+	})
+	return nil
+}
+
+// serveInternal serves the calls of other nodes on the cluster port.
+func (b *Broker) serveInternal(group *errgroup.Group) error {
+	srv, err := admin.New(b.adminConfig(func(ctx context.Context) (admin.Identity, bool) {
+		who, ok := peer.CallerFrom(ctx)
+		if !ok || !b.isMember(who.Identity.Node) {
+			return admin.Identity{}, false
+		}
+		return admin.Identity{Name: "node " + who.Identity.Name, Role: adminRole}, true
+	}))
+	if err != nil {
+		return err
+	}
+	g := grpc.NewServer(append(srv.ServerOptions(), grpc.Creds(peer.ServerCredentials()), grpc.MaxRecvMsgSize(64<<20))...)
+	b.meta.RegisterGRPC(g)
+	b.cluster.RegisterGRPC(g)
+	srv.Register(g)
+	group.Go(func() error {
+		if err := g.Serve(b.port.GRPC()); err != nil && !errors.Is(err, grpc.ErrServerStopped) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, peer.ErrClosed) {
+			return fmt.Errorf("serving calls of other nodes: %w", err)
+		}
+		return nil
+	})
+	b.onClose(g.Stop)
+	return nil
+}
+
+func (b *Broker) isMember(node message.NodeID) bool {
+	_, ok := b.meta.Member(node)
+	return ok
+}
+
+// serveAdmin serves mqadmin on the unix socket and, where configured, on TCP
+// with mutual TLS.
+func (b *Broker) serveAdmin(group *errgroup.Group) error {
+	srv, err := admin.New(b.adminConfig(nil))
+	if err != nil {
+		return err
+	}
+	b.admin = srv
+	socket := b.cfg.String("admin.socket")
+	ln, err := listenUnix(socket)
+	if err != nil {
+		return err
+	}
+	creds, err := admin.UnixTransport(b.cfg.String("admin.socket.group"))
+	if err != nil {
+		return err
+	}
+	group.Go(func() error { return srv.Serve(ln, creds) })
+	address := b.cfg.Address("admin.listener")
+	if address.Address == "" {
+		return nil
+	}
+	tlsConfig, err := admin.ServerTLS(b.cfg.String("admin.certfile"), b.cfg.String("admin.keyfile"), b.cfg.String("admin.cafile"))
+	if err != nil {
+		return err
+	}
+	tcp, err := net.Listen(address.Network, address.Address)
+	if err != nil {
+		return bindError("admin.listener", address.Address, err)
+	}
+	group.Go(func() error { return srv.Serve(tcp, admin.TLSTransport(tlsConfig)) })
+	return nil
+}
+
+// listenUnix opens a unix socket for the owner and its group. The data
+// directory's lock says that no other broker uses a file left at the path.
+func listenUnix(path string) (net.Listener, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return nil, fmt.Errorf("making the run directory: %w", err)
+	}
+	if c, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		c.Close()
+		return nil, fmt.Errorf("admin.socket %s is in use by another broker; give this one a run directory of its own with --run-dir", path)
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("removing the socket of a former broker: %w", err)
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, bindError("admin.socket", path, err)
+	}
+	if err := os.Chmod(path, 0o660); err != nil {
+		ln.Close()
+		return nil, fmt.Errorf("setting the mode of %s: %w", path, err)
+	}
+	return ln, nil
+}
