@@ -89,4 +89,3 @@ func (ca testCA) issue(t *testing.T) *TLS {
 	cert := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 	return &TLS{Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: ca.pool}
 }
-
