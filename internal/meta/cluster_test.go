@@ -1,0 +1,358 @@
+package meta
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+)
+
+func mustRegister(t *testing.T, n *testNode, r RegisterRequest, o Options) Registration {
+	t.Helper()
+	reg, err := n.store.Register(t.Context(), r, o)
+	if err != nil {
+		t.Fatalf("register %v on %d: %v", r.ID, n.id, err)
+	}
+	return reg
+}
+
+func mustSubscribe(t *testing.T, n *testNode, c string, e message.Epoch, o Options, filters ...string) uint64 {
+	t.Helper()
+	var subs []message.Subscription
+	for _, f := range filters {
+		subs = append(subs, message.Subscription{Filter: f, QoS: 1})
+	}
+	_, index, err := n.store.Subscribe(t.Context(), sid(c), e, subs, o)
+	if err != nil {
+		t.Fatalf("subscribe %s on %d: %v", c, n.id, err)
+	}
+	return index
+}
+
+func TestFreshNodeLeadsAtOnce(t *testing.T) {
+	begin := time.Now()
+	n := newNetwork(t).node(1).start()
+	if d := time.Since(begin); d > 2*time.Second {
+		t.Errorf("a fresh node took %v", d)
+	} else {
+		t.Logf("a fresh node took %v", d)
+	}
+	st := n.store.Status()
+	if st.Role != RoleLeader || st.Cluster == 0 || !st.Quorum || st.Provisional || n.rec.resets != 1 {
+		t.Errorf("status %+v, %d resets", st, n.rec.resets)
+	}
+	if m, ok := n.store.Member(1); !ok || m.Name != "n1" || !m.Up {
+		t.Errorf("member %+v", m)
+	}
+}
+
+func TestRestartFromDisk(t *testing.T) {
+	n := newNetwork(t).node(1).start()
+	reg := mustRegister(t, n, durable("c"), Options{})
+	mustSubscribe(t, n, "c", reg.Epoch, Options{}, "a/#", "$share/g/x")
+	if _, err := n.store.SetRoute(t.Context(), "", "clean", Options{}); err != nil {
+		t.Fatal(err)
+	}
+	id := n.store.Status().Cluster
+	n.crash()
+	n.start()
+	if n.store.Status().Cluster != id {
+		t.Error("another cluster id after a restart")
+	}
+	s, ok := n.store.Session(sid("c"))
+	if !ok || s.Epoch != reg.Epoch || len(n.store.Subscriptions(sid("c"))) != 2 || !n.rec.hasRoute("a/#", 1) {
+		t.Fatalf("after a restart: %+v", s)
+	}
+	again := mustRegister(t, n, durable("c"), Options{})
+	if !again.Present || again.Previous != 1 || len(again.Subscriptions) != 2 || len(again.Sources) != 0 {
+		t.Errorf("registered again: %+v", again)
+	}
+	if n.rec.hasRoute("clean", 1) {
+		t.Error("a clean route survived the process")
+	}
+}
+
+func TestRegisterOnFollowerIsVisibleEverywhere(t *testing.T) {
+	nodes := cluster(t, 3)
+	var slowest time.Duration
+	for i := range 20 {
+		n := nodes[1+i%2]
+		c := fmt.Sprint("c", i)
+		begin := time.Now()
+		reg := mustRegister(t, n, durable(c), Options{})
+		index := mustSubscribe(t, n, c, reg.Epoch, Options{}, c+"/#")
+		if err := n.store.WaitVisible(t.Context(), index); err != nil {
+			t.Fatal(err)
+		}
+		slowest = max(slowest, time.Since(begin))
+		for _, o := range nodes {
+			if !o.rec.hasRoute(c+"/#", n.id) {
+				t.Fatalf("node %d does not see the route that is visible", o.id)
+			}
+		}
+	}
+	t.Logf("slowest register + subscribe + visible: %v", slowest)
+}
+
+func TestTakeoverNamesSources(t *testing.T) {
+	nodes := cluster(t, 2)
+	a := mustRegister(t, nodes[0], durable("c"), Options{})
+	mustSubscribe(t, nodes[0], "c", a.Epoch, Options{}, "f")
+	b := mustRegister(t, nodes[1], durable("c"), Options{})
+	want := []Source{{Node: 1, Epoch: a.Epoch}}
+	if !b.Present || !b.Connected || b.Previous != 1 || len(b.Subscriptions) != 1 || cmp.Diff(want, b.Sources) != "" {
+		t.Fatalf("takeover: %+v", b)
+	}
+	_, err := nodes[0].store.Release(t.Context(), ReleaseRequest{ID: sid("c"), Epoch: a.Epoch, At: time.Now()})
+	if !errors.Is(err, ErrStaleEpoch) {
+		t.Errorf("release with the old epoch: %v", err)
+	}
+	if !nodes[1].rec.hasRoute("f", 2) || nodes[1].rec.hasRoute("f", 1) {
+		t.Error("the route did not follow the session")
+	}
+	if _, err := nodes[1].store.StrikeSource(t.Context(), sid("c"), want[0]); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := nodes[1].store.Session(sid("c")); len(s.Sources) != 0 {
+		t.Errorf("sources after the strike: %v", s.Sources)
+	}
+	if _, err := nodes[1].store.DeleteSession(t.Context(), sid("c"), message.Epoch{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := nodes[1].store.Session(sid("c")); ok || nodes[1].rec.hasRoute("f", 2) {
+		t.Error("the session or its route is still there")
+	}
+}
+
+func TestLeaderKilled(t *testing.T) {
+	nodes := cluster(t, 3)
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	lead := leaderOf(nodes)
+	var done sync.Map
+	for _, n := range nodes {
+		if n == lead {
+			continue
+		}
+		store := n.store
+		for i := range 50 {
+			c := fmt.Sprint("c", n.id, "-", i)
+			wg.Go(func() {
+				if _, err := store.Register(ctx, durable(c), Options{}); err != nil {
+					t.Errorf("%s: %v", c, err)
+					return
+				}
+				done.Store(c, true)
+			})
+		}
+	}
+	lead.crash()
+	wg.Wait()
+	for _, n := range nodes {
+		if n == lead {
+			continue
+		}
+		done.Range(func(k, _ any) bool {
+			await(t, "every node has "+k.(string), func() bool { _, ok := n.store.Session(sid(k.(string))); return ok })
+			return true
+		})
+	}
+	lead.start()
+	await(t, "the killed node has caught up", func() bool { _, ok := lead.store.Session(sid("c2-0")); _, ok3 := lead.store.Session(sid("c3-0")); return ok || ok3 })
+}
+
+func TestTwoNodesOneStoppedAndBack(t *testing.T) {
+	nodes := cluster(t, 2)
+	a, b := nodes[0], nodes[1]
+	before := mustRegister(t, a, durable("old"), Options{})
+	b.crash()
+	await(t, "a is cut off", func() bool { return !a.store.Status().NetsplitSince.IsZero() })
+	begin := time.Now()
+	if _, err := a.store.Register(t.Context(), durable("no"), Options{}); !errors.Is(err, ErrNoQuorum) || time.Since(begin) > time.Second {
+		t.Fatalf("register without overlay: %v after %v", err, time.Since(begin))
+	}
+	o := Options{Overlay: true}
+	reg := mustRegister(t, a, durable("c"), o)
+	mustSubscribe(t, a, "c", reg.Epoch, o, "f/#")
+	mustSubscribe(t, a, "old", before.Epoch, o, "g")
+	if err := a.store.WaitVisible(t.Context(), a.store.Applied()); err != nil {
+		t.Fatal(err)
+	}
+	m := &message.Message{Topic: "t", Payload: []byte("x"), Retain: true}
+	if _, err := a.store.SetRetained(t.Context(), m, o); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := a.store.Session(sid("c")); !ok || !a.rec.hasRoute("f/#", 1) || a.store.Status().Overlay != 4 {
+		t.Fatalf("the overlay is not read: %+v", a.store.Status())
+	}
+	// The one that stayed restarts without quorum, on the provisional view.
+	a.crash()
+	a.start()
+	if st := a.store.Status(); !st.Provisional || !a.rec.hasRoute("f/#", 1) {
+		t.Fatalf("provisional start: %+v", st)
+	}
+	if s, ok := a.store.Session(sid("c")); !ok || s.Connected() {
+		t.Fatalf("session of the former process: %+v", s)
+	}
+	await(t, "a is cut off again", func() bool { return !a.store.Status().NetsplitSince.IsZero() })
+	reg2 := mustRegister(t, a, durable("c"), o)
+	if !reg2.Present || len(reg2.Subscriptions) != 1 {
+		t.Fatalf("resumed without quorum: %+v", reg2)
+	}
+	b.start()
+	for _, n := range nodes {
+		await(t, "both agree", func() bool {
+			st := n.store.Status()
+			_, retained := n.store.Retained("", "t")
+			s, ok := n.store.Session(sid("c"))
+			return st.Quorum && !st.Provisional && st.Overlay == 0 && retained && ok && s.Owner == 1 && s.Connected() && n.rec.hasRoute("f/#", 1) &&
+				n.rec.hasRoute("g", 1)
+		})
+	}
+	if s, _ := b.store.Session(sid("c")); !s.Is(reg2.Epoch) {
+		t.Errorf("the epoch given out without quorum is not known: %+v", s)
+	}
+	if _, ok := a.store.Session(sid("no")); ok {
+		t.Error("a refused registration came back")
+	}
+	if _, err := a.store.Release(t.Context(), ReleaseRequest{ID: sid("c"), Epoch: reg2.Epoch, Durable: true, Expiry: 5, At: time.Now()}); err != nil {
+		t.Errorf("release with the overlay's epoch: %v", err)
+	}
+}
+
+func TestJoinMergesAndAbortRestores(t *testing.T) {
+	net := newNetwork(t)
+	a, b := net.node(1).start(), net.node(2).start()
+	mustRegister(t, a, durable("both"), Options{})
+	own := mustRegister(t, b, durable("mine"), Options{})
+	mustSubscribe(t, b, "mine", own.Epoch, Options{}, "m/#")
+	mustRegister(t, b, durable("both"), Options{})
+	former := b.store.Status().Cluster
+
+	if err := b.store.PrepareJoin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := b.store.Session(sid("mine")); !ok {
+		t.Error("the old view is not read during a join")
+	}
+	if err := b.store.AbortJoin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "b leads its own cluster again", func() bool { st := b.store.Status(); return st.Quorum && st.Cluster == former && !st.Provisional })
+	mustRegister(t, b, durable("later"), Options{})
+
+	// A crash in the middle of a join restores, too.
+	if err := b.store.PrepareJoin(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.crash()
+	b.start()
+	if st := b.store.Status(); st.Cluster != former || !st.Quorum {
+		t.Fatalf("after a crash in the middle of a join: %+v", st)
+	}
+
+	r := b.join(t, a)
+	if r.Sessions != 2 {
+		t.Errorf("merged %+v", r)
+	}
+	for _, n := range []*testNode{a, b} {
+		await(t, "both have the merged session", func() bool {
+			s, ok := n.store.Session(sid("mine"))
+			both, ok2 := n.store.Session(sid("both"))
+			return ok && s.Owner == 2 && ok2 && both.Owner == 1 && len(both.Sources) == 1 && n.rec.hasRoute("m/#", 2)
+		})
+	}
+	await(t, "b votes", func() bool { return len(a.store.Status().Voters) == 2 })
+	if err := b.store.PrepareJoin(t.Context()); !errors.Is(err, ErrOtherMembers) {
+		t.Errorf("join with other members: %v", err)
+	}
+	mustRegister(t, b, durable("after"), Options{})
+}
+
+func TestRemoveMember(t *testing.T) {
+	nodes := cluster(t, 3)
+	lead := leaderOf(nodes)
+	if err := nodes[1].store.RemoveMember(t.Context(), lead.id); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-lead.removed:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the removed leader was not told")
+	}
+	rest := nodes[1]
+	if rest == lead {
+		rest = nodes[2]
+	}
+	await(t, "two are left", func() bool { return len(rest.store.Members()) == 2 })
+	mustRegister(t, rest, durable("c"), Options{})
+	if err := rest.store.RemoveMember(t.Context(), 99); !errors.Is(err, ErrNoMember) {
+		t.Errorf("removing a stranger: %v", err)
+	}
+}
+
+func TestFencedNodeTakesNewIncarnation(t *testing.T) {
+	nodes := cluster(t, 2)
+	a, b := nodes[0], nodes[1]
+	if _, err := b.store.Register(t.Context(), RegisterRequest{ID: sid("clean"), CleanStart: true}, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	inc := b.store.Incarnation()
+	if _, err := a.store.NodeDown(t.Context(), 2, inc); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := a.store.Session(sid("clean")); ok {
+		t.Error("a clean session of a dead node is still there")
+	}
+	if _, err := b.store.NodeUp(t.Context(), 2, 0); err != nil {
+		t.Fatal(err)
+	}
+	if b.store.Incarnation() <= inc {
+		t.Error("no new incarnation")
+	}
+	await(t, "b is up", func() bool { m, _ := a.store.Member(2); return m.Up && m.Incarnation > inc })
+	mustRegister(t, b, durable("c"), Options{})
+}
+
+func TestDeadMemberDelaysVisibilityByItsLease(t *testing.T) {
+	nodes := cluster(t, 3)
+	lead := leaderOf(nodes)
+	for _, n := range nodes {
+		if n != lead {
+			n.crash()
+			break
+		}
+	}
+	reg := mustRegister(t, lead, durable("c"), Options{})
+	begin := time.Now()
+	if err := lead.store.WaitVisible(t.Context(), reg.Index); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(begin); d > 3*time.Second {
+		t.Errorf("visible after %v", d)
+	}
+}
+
+func TestAbandonedRegistrationIsReleased(t *testing.T) {
+	nodes := cluster(t, 2)
+	a, b := nodes[0], nodes[1]
+	b.crash()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	if _, err := a.store.Register(ctx, durable("c"), Options{}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("register without quorum: %v", err)
+	}
+	b.start()
+	await(t, "the session is offline", func() bool { s, ok := a.store.Session(sid("c")); return !ok || !s.Connected() })
+	mustRegister(t, a, durable("d"), Options{})
+	if s, ok := a.store.Session(sid("c")); ok && s.Connected() {
+		t.Error("an abandoned registration stands")
+	}
+}
