@@ -82,3 +82,9 @@ func (q *Queue) released(e *entry, b *msgstore.Batch) func(error) {
 	b.SetEntry(q.id, e.seq, e.record())
 	return func(err error) { q.saved([]*entry{e}, err) }
 }
+
+// Discard completes a message that cannot be sent: it is larger than what the
+// client accepts [MQTT-3.1.2-25].
+func (a *Attachment) Discard(pid uint16) {
+	_ = a.settle(pid, func(*entry) bool { return true }, true) // gone already: nothing to do
+}

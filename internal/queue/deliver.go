@@ -302,3 +302,10 @@ func (q *Queue) onDisk(id message.ID) (bool, error) {
 		from = page[len(page)-1].Seq + 1
 	}
 }
+
+// Waiting returns the number of messages behind the window.
+func (q *Queue) Waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.waiting()
+}

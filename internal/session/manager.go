@@ -2,10 +2,14 @@ package session
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net"
+	"runtime/debug"
+	"sync"
 	"time"
 
+	"github.com/mqadmin/mqadmin/internal/hook"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 	"github.com/mqadmin/mqadmin/internal/packet"
@@ -54,35 +58,230 @@ type Config struct {
 
 // Manager runs the connections of a node. Its methods may be called from any
 // goroutine.
-type Manager struct{}
+type Manager struct {
+	cfg      Config
+	log      *slog.Logger
+	count    counters
+	slots    sync.Pool // *ackSlot
+	hookPubs sync.Pool // *hook.Publish
+	wg       sync.WaitGroup
+
+	mu      sync.Mutex // guards what follows
+	conns   map[*conn]struct{}
+	byID    map[message.SessionID]*conn // attached connections
+	locks   map[message.SessionID]*idLock
+	down    bool
+	sockets [2]int // plain, websocket
+}
+
+// idLock keeps CONNECTs of one session one behind the other.
+type idLock struct {
+	mu   sync.Mutex
+	refs int
+}
 
 // New returns a Manager without connections.
-func New(cfg Config) *Manager { return nil }
+func New(cfg Config) *Manager {
+	m := &Manager{
+		cfg: cfg, log: cfg.Logger, conns: map[*conn]struct{}{}, byID: map[message.SessionID]*conn{},
+		locks: map[message.SessionID]*idLock{},
+	}
+	if m.log == nil {
+		m.log = slog.New(slog.DiscardHandler)
+	}
+	if m.cfg.Crash == nil {
+		m.cfg.Crash = func(v any, stack []byte) { m.log.Error("connection panicked", "panic", v, "stack", string(stack)) }
+	}
+	m.slots.New = func() any {
+		s := &ackSlot{}
+		s.fn = s.routed
+		return s
+	}
+	m.hookPubs.New = func() any { return &hook.Publish{} }
+	m.count.register(cfg.Metrics)
+	for i, name := range []string{"active_mqtt_connections", "active_mqttws_connections"} {
+		cfg.Metrics.Gauge(name, "The number of open connections.", func() int64 { return int64(m.open(i)) })
+	}
+	cfg.Metrics.Gauge("total_active_connections", "The number of open connections of all kinds.", func() int64 { return int64(m.Connections()) })
+	return m
+}
+
+func (m *Manager) open(i int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.sockets[i]
+}
 
 // Serve runs one connection until it ends and closes it.
-func (m *Manager) Serve(conn net.Conn, l ListenerInfo) {}
+func (m *Manager) Serve(conn net.Conn, l ListenerInfo) {
+	kind := 0
+	if l.WebSocket {
+		kind = 1
+	}
+	m.count.socketOpen.Inc()
+	c := newConn(m, conn, &l)
+	m.mu.Lock()
+	if m.down {
+		m.mu.Unlock()
+		c.cancel()
+		conn.Close()
+		m.count.socketClose.Inc()
+		return
+	}
+	m.conns[c] = struct{}{}
+	m.sockets[kind]++
+	m.wg.Add(1)
+	m.mu.Unlock()
+	defer m.wg.Done()
+	defer func() {
+		m.mu.Lock()
+		delete(m.conns, c)
+		m.sockets[kind]--
+		m.mu.Unlock()
+		m.count.socketClose.Inc()
+	}()
+	defer func() { m.guard(c, c.finish) }()
+	m.guard(c, c.run)
+}
+
+// guard keeps a panic of one connection from the others.
+func (m *Manager) guard(c *conn, fn func()) {
+	defer func() {
+		if v := recover(); v != nil {
+			m.cfg.Crash(v, debug.Stack())
+			c.terminate(ending{reason: packet.UnspecifiedError, tell: true})
+		}
+	}()
+	fn()
+}
+
+// lock orders what concerns one session; the result unlocks.
+func (m *Manager) lock(id message.SessionID) func() {
+	m.mu.Lock()
+	l := m.locks[id]
+	if l == nil {
+		l = &idLock{}
+		m.locks[id] = l
+	}
+	l.refs++
+	m.mu.Unlock()
+	l.mu.Lock()
+	return func() {
+		l.mu.Unlock()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if l.refs--; l.refs == 0 {
+			delete(m.locks, id)
+		}
+	}
+}
+
+func (m *Manager) attached(id message.SessionID) *conn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.byID[id]
+}
 
 // Disconnect ends the connection of a session, or with Cleanup the session. It
 // reports whether there was a connection. The will is published as after any
 // end that the client did not ask for.
-func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool { return false }
+func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
+	c := m.attached(id)
+	if c != nil && !o.Except.IsZero() && c.epoch == o.Except {
+		return false
+	}
+	if c != nil {
+		c.terminate(ending{
+			reason: o.Reason, tell: true, reference: o.ServerReference, cleanup: o.Cleanup,
+			takeover: o.Reason == packet.SessionTakenOver,
+		})
+		<-c.finished // the session is detached before the caller goes on
+	}
+	if o.Cleanup {
+		m.cfg.Queues.Delete(id)
+	}
+	return c != nil
+}
 
 // Each calls fn with every session of the node, online and offline, until it
 // returns false.
-func (m *Manager) Each(fn func(Info) bool) {}
+func (m *Manager) Each(fn func(Info) bool) {
+	m.cfg.Queues.Each(func(q queue.Info) bool { return fn(m.info(q)) })
+}
 
 // Get describes a session.
-func (m *Manager) Get(id message.SessionID) (Info, bool) { return Info{}, false }
+func (m *Manager) Get(id message.SessionID) (Info, bool) {
+	q, ok := m.cfg.Queues.Info(id)
+	if !ok {
+		return Info{}, false
+	}
+	return m.info(q), true
+}
+
+func (m *Manager) info(q queue.Info) Info {
+	i := Info{
+		ID: q.ID, State: string(q.State), Online: q.State != queue.Offline, CleanSession: !q.Durable, DeliverMode: "fanout",
+		QueueStartedAt: q.StartedAt, OfflineSince: q.OfflineSince, Expiry: q.Expiry, Epoch: q.Epoch, WaitingAcks: q.Inflight,
+	}
+	if i.Online {
+		i.OnlineMessages = q.Pending
+	} else {
+		i.OfflineMessages = q.Pending + q.Inflight
+	}
+	if c := m.attached(q.ID); c != nil {
+		i.NumSessions = 1
+		i.User, i.Peer, i.Protocol = c.client.Username, c.l.Peer, c.level()
+		i.SessionStartedAt, i.KeepAlive, i.Listener = c.startedAt, c.keepAlive, c.l.Name
+	}
+	return i
+}
 
 // Connections returns the number of live connections.
-func (m *Manager) Connections() int { return 0 }
+func (m *Manager) Connections() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.conns)
+}
 
 // PublishWill publishes a will; it is what queue.Config.PublishWill calls.
-func (m *Manager) PublishWill(id message.SessionID, w queue.Will, done func(error)) {}
+func (m *Manager) PublishWill(id message.SessionID, w queue.Will, done func(error)) {
+	msg := *w.Message
+	msg.ID = m.cfg.NextID()
+	if w.HasExpiry {
+		msg.Expires = expires(w.Expiry)
+	}
+	o := PublishOptions{AllowNetsplit: w.AllowNetsplit, SharePolicy: w.SharePolicy}
+	m.cfg.Router.Publish(&msg, o, func(r PublishResult) { done(r.Err) })
+}
+
+// expires turns a message expiry interval into the moment that it ends.
+func expires(seconds uint32) int64 {
+	return time.Now().Add(time.Duration(seconds) * time.Second).UnixMilli()
+}
 
 // Shutdown refuses new connections, ends all with reason (MQTT 5 clients are
 // told serverReference when it is not empty), and waits until they are gone or
 // ctx ends.
 func (m *Manager) Shutdown(ctx context.Context, reason packet.Reason, serverReference string) error {
-	return nil
+	m.mu.Lock()
+	m.down = true
+	conns := make([]*conn, 0, len(m.conns))
+	for c := range m.conns {
+		conns = append(conns, c)
+	}
+	m.mu.Unlock()
+	for _, c := range conns {
+		c.terminate(ending{reason: reason, tell: true, reference: serverReference})
+	}
+	done := make(chan struct{})
+	go func() {
+		m.wg.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("closing %d connections: %w", m.Connections(), ctx.Err())
+	}
 }

@@ -1,0 +1,304 @@
+package session
+
+import (
+	"crypto/rand"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/mqadmin/mqadmin/internal/hook"
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/packet"
+	"github.com/mqadmin/mqadmin/internal/queue"
+)
+
+// connect handles the first packet: validity, permission, registration, queue,
+// CONNACK. A client that is refused disturbs no session.
+func (c *conn) connect(p *packet.Connect) bool {
+	c.version, c.bridge = p.Version, p.Bridge
+	c.m.count.connectReceived[c.v()].Inc()
+	c.nc.SetReadDeadline(time.Time{})
+	c.maxPacket, c.problemInfo = p.MaximumPacketSize, p.RequestProblem
+	assigned, reason := c.identify(p)
+	if reason.Failed() {
+		return c.turnAway(reason, "")
+	}
+	r := c.hookRegister(p)
+	anonymous := c.set.AllowAnonymous || c.l.Anonymous
+	if res := c.l.Chain.AuthOnRegister(c.ctx, r, anonymous); !res.Allowed() {
+		c.m.log.Info("client was refused", "client", c.id.String(), "peer", c.l.Peer, "reason", res.Reason.String(), "text", res.Text)
+		return c.turnAway(res.Reason, res.Text)
+	}
+	c.client = r.Client
+	if r.Client.ID != c.id {
+		c.id, assigned = r.Client.ID, ""
+	}
+	c.modify(r.Modifiers)
+	if reason := c.setWill(p.Will); reason.Failed() {
+		return c.turnAway(reason, "")
+	}
+	c.expiry = c.sessionExpiry(r)
+	c.durable = c.expiry > 0
+	present, reason := c.register(r, p)
+	if reason.Failed() {
+		return c.turnAway(reason, "")
+	}
+	c.welcome(p, r, assigned, present)
+	return true
+}
+
+// turnAway answers CONNECT with a refusal and ends the connection.
+func (c *conn) turnAway(r packet.Reason, text string) bool {
+	c.reject(r, text)
+	c.terminate(ending{reason: r})
+	return false
+}
+
+// reject writes a CONNACK with a refusal.
+func (c *conn) reject(r packet.Reason, text string) {
+	c.m.count.connack(c.version, r)
+	c.send(&packet.Connack{Reason: r, ReasonString: text})
+}
+
+// identify checks protocol level and client id, and makes one up where the
+// version allows it to be empty.
+func (c *conn) identify(p *packet.Connect) (assigned string, r packet.Reason) {
+	allowed := c.l.AllowedVersions
+	level := byte(c.level())
+	if len(allowed) == 0 {
+		allowed = []byte{packet.V31, packet.V311, packet.V31 | 0x80, packet.V311 | 0x80}
+	}
+	if !slices.Contains(allowed, level) {
+		return "", packet.UnsupportedProtocolVersion
+	}
+	if p.HasAuthMethod {
+		return "", packet.BadAuthenticationMethod
+	}
+	name := p.ClientID
+	if name == "" {
+		if p.Version == packet.V31 || p.Version == packet.V311 && !p.CleanStart { // [MQTT-3.1.3-8]
+			return "", packet.ClientIdentifierNotValid
+		}
+		name = "anon-" + rand.Text()
+		if p.Version == packet.V5 { // [MQTT-3.1.3-7]
+			assigned = name
+		}
+	} else if c.set.MaxClientIDSize > 0 && len(name) > c.set.MaxClientIDSize {
+		return "", packet.ClientIdentifierNotValid
+	}
+	c.id = message.SessionID{Mountpoint: c.l.Mountpoint, ClientID: name}
+	return assigned, packet.Success
+}
+
+func (c *conn) hookRegister(p *packet.Connect) *hook.Register {
+	r := &hook.Register{
+		Client: hook.Client{
+			ID: c.id, Username: p.Username, HasUsername: p.HasUsername, Version: p.Version,
+			Connection: &hook.Connection{
+				Peer: c.l.Peer, ListenerName: c.l.Name, ListenerType: c.l.Type, Local: c.l.Local, Certificate: c.l.Certificate,
+			},
+		},
+		Password: p.Password, HasPassword: p.HasPassword, CleanStart: p.CleanStart,
+		SessionExpiry: p.SessionExpiry, HasSessionExpiry: p.HasSessionExpiry, User: p.User,
+	}
+	if c.l.HasIdentity {
+		r.Client.Username, r.Client.HasUsername = c.l.Identity, true
+	}
+	return r
+}
+
+// put writes v into dst when the modifier is set.
+func put[T any](dst, v *T) {
+	if v != nil {
+		*dst = *v
+	}
+}
+
+// modify takes the limits that a plugin set for this client.
+func (c *conn) modify(m *hook.RegisterModifiers) {
+	life := c.l.MaxConnectionLifetime
+	if m != nil {
+		s := *c.set
+		put(&s.AllowRegister, m.AllowRegister)
+		put(&s.AllowPublish, m.AllowPublish)
+		put(&s.AllowSubscribe, m.AllowSubscribe)
+		put(&s.AllowUnsubscribe, m.AllowUnsubscribe)
+		put(&s.MaxMessageSize, m.MaxMessageSize)
+		put(&s.MaxMessageRate, m.MaxMessageRate)
+		put(&s.MaxInflight, m.MaxInflightMessages)
+		put(&s.RetryInterval, m.RetryInterval)
+		put(&s.UpgradeQoS, m.UpgradeQoS)
+		put(&s.MaxOnline, m.MaxOnlineMessages)
+		put(&s.MaxOffline, m.MaxOfflineMessages)
+		put(&c.policy, m.SharedSubscriptionPolicy)
+		if m.QueueType != nil {
+			s.LIFO = *m.QueueType == "lifo"
+		}
+		if d := m.MaxConnectionLifetime; d != nil && *d > 0 && (life == 0 || *d < life) {
+			life = *d
+		}
+		c.set = &s
+		c.dec.MaxSize = packetLimit(s.MaxMessageSize)
+	}
+	if life > 0 {
+		c.after(life, func() { c.terminate(ending{reason: packet.AdministrativeAction, tell: true}) })
+	}
+}
+
+// setWill authorizes the will and keeps it until the connection ends.
+func (c *conn) setWill(w *packet.Will) packet.Reason {
+	if w == nil {
+		return packet.Success
+	}
+	p := &hook.Publish{
+		Client: c.client, Mountpoint: c.id.Mountpoint, Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain,
+		Will: true, Expiry: w.Expiry, HasExpiry: w.HasExpiry, WillDelay: w.Delay, Properties: w.Properties,
+	}
+	if res := c.l.Chain.AuthOnPublish(c.ctx, p); !res.Allowed() {
+		c.m.count.publishAuthError[c.v()].Inc()
+		return res.Reason
+	}
+	delay := time.Duration(p.WillDelay) * time.Second
+	if c.set.MaxLastWillDelay >= 0 {
+		delay = min(delay, c.set.MaxLastWillDelay)
+	}
+	c.will = &queue.Will{
+		Message: &message.Message{
+			Mountpoint: p.Mountpoint, Topic: p.Topic, Payload: slices.Clone(p.Payload), QoS: p.QoS, Retain: p.Retain,
+			Publisher: c.id.ClientID, Properties: p.Properties,
+		},
+		Delay: delay, Expiry: p.Expiry, HasExpiry: p.HasExpiry, AllowNetsplit: c.set.AllowPublish, SharePolicy: c.policy,
+	}
+	return packet.Success
+}
+
+// sessionExpiry is how long the session outlives this connection, in seconds.
+func (c *conn) sessionExpiry(r *hook.Register) uint32 {
+	switch {
+	case r.HasSessionExpiry:
+		return r.SessionExpiry
+	case c.version == packet.V5 || r.CleanStart:
+		return 0
+	}
+	return c.set.PersistentExpiry
+}
+
+// register makes this node the session's owner and attaches to its queue.
+func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reason packet.Reason) {
+	unlock := c.m.lock(c.id)
+	defer unlock()
+	reg, err := c.m.cfg.Registrar.Register(c.ctx, RegisterRequest{
+		ID: c.id, CleanStart: r.CleanStart, Expiry: c.expiry, Durable: c.durable, AllowNetsplit: c.set.AllowRegister,
+		Version: c.version, Peer: c.l.Peer,
+	})
+	if err != nil {
+		switch {
+		case errors.Is(err, ErrShutdown):
+			return false, packet.ServerShuttingDown
+		case !errors.Is(err, ErrNotReady) && c.ctx.Err() == nil:
+			c.m.log.Warn("client could not be registered", "client", c.id.String(), "error", err)
+		}
+		return false, packet.ServerUnavailable
+	}
+	c.epoch = reg.Epoch
+	if c.will != nil {
+		c.will.Epoch = reg.Epoch
+	}
+	o := queue.OpenRequest{
+		ID: c.id, Epoch: reg.Epoch, Durable: c.durable, Clean: r.CleanStart || !reg.Present, Expiry: c.expiry,
+		UpperHalf: reg.UpperHalf, Held: reg.Held, Options: c.queueOptions(p),
+	}
+	if reg.Record != nil {
+		o.Subscriptions = reg.Record.Subscriptions
+	}
+	q, _, err := c.m.cfg.Queues.Open(o)
+	if err == nil {
+		var att *queue.Attachment
+		if att, err = q.Attach(c, o.Options); err == nil {
+			err = c.hold(q, att)
+		}
+	}
+	if err != nil {
+		c.m.log.Error("queue of a session could not be opened", "client", c.id.String(), "error", err)
+		return false, packet.ServerUnavailable
+	}
+	return reg.Present && !r.CleanStart, packet.Success
+}
+
+// hold makes the session this connection's. From here on finish gives it back.
+func (c *conn) hold(q *queue.Queue, att *queue.Attachment) error {
+	stored := make(chan error, 1)
+	if c.will != nil {
+		att.SetWill(c.will, func(err error) { stored <- err })
+	} else {
+		att.ClearWill() // of a former connection, if there is one
+		stored <- nil
+	}
+	if err := <-stored; err != nil {
+		att.Detach(queue.DetachOptions{Expiry: c.expiry})
+		return err
+	}
+	c.pending = att
+	c.q = q
+	c.startedAt = time.Now()
+	c.m.mu.Lock()
+	c.m.byID[c.id] = c
+	c.m.mu.Unlock()
+	return nil
+}
+
+func (c *conn) queueOptions(p *packet.Connect) queue.Options {
+	o := queue.Options{
+		MaxInflight: c.set.MaxInflight, MaxOnline: c.set.MaxOnline, MaxOffline: c.set.MaxOffline, LIFO: c.set.LIFO,
+		UpgradeQoS: c.set.UpgradeQoS, OverrideMaxOnline: c.set.OverrideMaxOnline, RetryInterval: c.set.RetryInterval,
+	}
+	if c.version == packet.V5 {
+		o.MaxInflight, o.RetryInterval = int(p.ReceiveMaximum), 0
+		if n := c.set.ReceiveMaxClient; n > 0 {
+			o.MaxInflight = min(o.MaxInflight, n)
+		}
+	}
+	return o
+}
+
+// welcome writes CONNACK and starts what runs beside the reader.
+func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, present bool) {
+	keep := p.KeepAlive
+	ack := &packet.Connack{SessionPresent: present, Reason: packet.Success}
+	if c.version == packet.V5 {
+		if limit := c.set.ServerKeepAlive; limit > 0 && (keep == 0 || keep > limit) {
+			keep = limit
+			ack.ServerKeepAlive, ack.HasServerKeepAlive = limit, true
+		}
+		ack.AssignedClientID = assigned
+		if r.HasSessionExpiry && c.expiry != p.SessionExpiry {
+			ack.SessionExpiry, ack.HasSessionExpiry = c.expiry, true
+		}
+		if n := c.set.ReceiveMaxBroker; n > 0 && n < 65535 {
+			ack.ReceiveMaximum = uint16(n)
+		}
+		ack.MaximumPacketSize = c.dec.MaxSize
+		ack.TopicAliasMaximum = uint16(c.set.TopicAliasMaxClient)
+		if r.Modifiers != nil {
+			ack.User = r.Modifiers.User
+		}
+	}
+	c.m.count.connack(c.version, packet.Success)
+	c.send(ack)
+	c.out.mu.Lock()
+	c.out.att = c.pending // from here on the queue is written, after CONNACK
+	c.out.mu.Unlock()
+	c.Wake()
+	c.keepAlive = time.Duration(keep) * time.Second
+	if keep > 0 {
+		c.active.Store(time.Now().UnixNano())
+		limit := c.keepAlive * 3 / 2
+		c.mu.Lock()
+		if c.end == nil {
+			c.alive = time.AfterFunc(limit, func() { c.watch(limit) })
+		}
+		c.mu.Unlock()
+	}
+	c.l.Chain.OnRegister(r)
+	c.l.Chain.OnClientWakeup(c.id)
+}

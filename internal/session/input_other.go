@@ -1,0 +1,7 @@
+//go:build !unix
+
+package session
+
+// prepare does nothing: sockets of this system are read through a small
+// buffer first.
+func (in *input) prepare() {}

@@ -1,0 +1,252 @@
+package session
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/mqadmin/mqadmin/internal/hook"
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/packet"
+	"github.com/mqadmin/mqadmin/internal/queue"
+)
+
+// States of the writer.
+const (
+	writerIdle = iota
+	writerRuns
+	writerAgain // woken while it runs
+)
+
+// maxControl bounds the encoded answers that wait for a slow client; beyond it
+// the reader waits too.
+const maxControl = 64 << 10
+
+// output is what goes to the client: answers to its packets, acknowledgements
+// in the order of its PUBLISHes, and what its queue has. One goroutine at a
+// time writes, and only while there is something.
+type output struct {
+	state atomic.Int32
+
+	mu      sync.Mutex // guards what follows
+	space   sync.Cond  // control and acks have become shorter
+	control []byte
+	acks    []*ackSlot // in the order of the PUBLISHes
+	att     *queue.Attachment
+	last    *ending // write what is there, DISCONNECT, close
+	dropped bool
+	feeding chan struct{} // retained messages wait for room
+}
+
+func (o *output) init() { o.space.L = &o.mu }
+
+func (o *output) wake(c *conn) {
+	for {
+		switch s := o.state.Load(); {
+		case s == writerAgain:
+			return
+		case s == writerRuns && o.state.CompareAndSwap(writerRuns, writerAgain):
+			return
+		case s == writerIdle && o.state.CompareAndSwap(writerIdle, writerRuns):
+			c.spawn(c.write)
+			return
+		}
+	}
+}
+
+// finish makes the writer write what is there, say why, and close.
+func (o *output) finish(c *conn, e ending) {
+	o.mu.Lock()
+	o.last = &e
+	o.space.Broadcast()
+	o.mu.Unlock()
+	o.wake(c)
+}
+
+// drop lets nobody wait for the writer any more.
+func (o *output) drop() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.dropped = true
+	o.space.Broadcast()
+}
+
+// send encodes an answer. It waits while too many wait for a slow client.
+func (c *conn) send(p packet.Packet) {
+	o := &c.out
+	o.mu.Lock()
+	for len(o.control) > maxControl && o.last == nil {
+		o.space.Wait()
+	}
+	o.control, _ = packet.AppendLimit(o.control, c.version, p, c.maxPacket, c.problemInfo)
+	o.mu.Unlock()
+	o.wake(c)
+}
+
+// writeSize is when the writer stops gathering and writes.
+const writeSize = 32 << 10
+
+// pullSize is the number of packets pulled from the queue at once.
+const pullSize = 64
+
+// scratch is the working memory of a writer.
+type scratch struct {
+	buf  []byte
+	outs []queue.Out
+	pub  packet.Publish
+}
+
+var scratches = sync.Pool{New: func() any {
+	return &scratch{buf: make([]byte, 0, 4096), outs: make([]queue.Out, 0, pullSize)}
+}}
+
+// write empties what waits, gathering small packets into one write, and ends
+// when there is nothing left.
+func (c *conn) write() {
+	s := scratches.Get().(*scratch)
+	defer func() {
+		clear(s.outs[:cap(s.outs)])
+		s.pub = packet.Publish{}
+		if cap(s.buf) <= 2*writeSize {
+			scratches.Put(s)
+		}
+	}()
+	for {
+		s.buf = s.buf[:0]
+		att, last := c.gather(s)
+		more := false
+		for att != nil && last == nil && len(s.buf) < writeSize {
+			s.outs = att.Pull(s.outs[:0], pullSize)
+			for i := range s.outs {
+				c.encode(s, &s.outs[i], att)
+			}
+			if len(s.outs) < pullSize {
+				break
+			}
+			more = true
+		}
+		c.fed()
+		if last != nil {
+			c.farewell(s, last)
+			return
+		}
+		if len(s.buf) > 0 {
+			n, err := c.nc.Write(s.buf)
+			c.m.count.bytesSent.Add(n)
+			if err != nil {
+				c.terminate(ending{reason: packet.UnspecifiedError})
+			}
+			continue
+		}
+		if !more && c.out.state.CompareAndSwap(writerRuns, writerIdle) {
+			return
+		}
+		c.out.state.Store(writerRuns)
+	}
+}
+
+// gather takes the answers and the completed acknowledgements.
+func (c *conn) gather(s *scratch) (*queue.Attachment, *ending) {
+	o := &c.out
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	s.buf = append(s.buf, o.control...)
+	if o.control = o.control[:0]; cap(o.control) > 512 {
+		o.control = nil
+	}
+	n := 0
+	for n < len(o.acks) && o.acks[n].done {
+		a := o.acks[n]
+		if !a.silent {
+			s.buf = c.encodeAck(s.buf, a)
+		}
+		o.acks[n] = nil
+		n++
+		c.m.freeSlot(a)
+	}
+	if o.acks = o.acks[n:]; len(o.acks) == 0 {
+		o.acks = nil
+	}
+	o.space.Broadcast()
+	return o.att, o.last
+}
+
+func (c *conn) encodeAck(b []byte, a *ackSlot) []byte {
+	c.m.count.sent[a.kind].inc(c.version, a.reason)
+	if a.text == "" {
+		return packet.AppendAck(b, c.version, a.kind, a.pid, a.reason)
+	}
+	b, _ = packet.AppendLimit(b, c.version, &packet.Ack{Kind: a.kind, PacketID: a.pid, Reason: a.reason, ReasonString: a.text},
+		c.maxPacket, c.problemInfo)
+	return b
+}
+
+// farewell writes the last bytes and closes.
+func (c *conn) farewell(s *scratch, e *ending) {
+	if e.tell && c.version == packet.V5 && c.out.att != nil {
+		s.buf, _ = packet.AppendLimit(s.buf, c.version, &packet.Disconnect{
+			Reason: e.reason, ReasonString: e.text, ServerReference: e.reference,
+		}, c.maxPacket, c.problemInfo)
+		c.m.count.sent[packet.TypeDisconnect].inc(c.version, e.reason)
+	}
+	if len(s.buf) > 0 {
+		n, _ := c.nc.Write(s.buf) // the connection ends either way
+		c.m.count.bytesSent.Add(n)
+	}
+	c.nc.Close()
+}
+
+// encode appends one packet of the queue.
+func (c *conn) encode(s *scratch, o *queue.Out, att *queue.Attachment) {
+	if o.Release {
+		c.m.count.sent[packet.TypePubrel].inc(c.version, packet.Success)
+		s.buf = packet.AppendAck(s.buf, c.version, packet.TypePubrel, o.PacketID, packet.Success)
+		return
+	}
+	m := o.Message
+	p := &s.pub
+	*p = packet.Publish{
+		Dup: o.Dup, Retain: o.Retain, QoS: o.QoS, PacketID: o.PacketID, Topic: m.Topic, Payload: m.Payload,
+		SubscriptionIDs: o.SubscriptionIDs, Properties: m.Properties,
+	}
+	if m.Expires != 0 { // what is left of it [MQTT-3.3.2-6]
+		left := m.Expires - time.Now().UnixMilli()
+		p.Expiry, p.HasExpiry = uint32(max(left+999, 1000)/1000), true
+	}
+	if c.l.Chain.Has(hook.PointOnDeliver) {
+		c.onDeliver(p, m)
+	}
+	start := len(s.buf)
+	s.buf = packet.AppendPublish(s.buf, c.version, p)
+	if c.maxPacket > 0 && len(s.buf)-start > int(c.maxPacket) { // [MQTT-3.1.2-24]
+		s.buf = s.buf[:start]
+		c.m.count.tooLargeForClient.Inc()
+		if o.PacketID != 0 {
+			att.Discard(o.PacketID)
+		}
+		return
+	}
+	c.m.count.publishSent[c.v()].Inc()
+}
+
+// onDeliver lets plugins change the message.
+func (c *conn) onDeliver(p *packet.Publish, m *message.Message) {
+	d := &hook.Deliver{
+		Client: c.client, Topic: m.Topic, Payload: m.Payload, QoS: p.QoS, Retain: p.Retain, Properties: m.Properties,
+	}
+	c.l.Chain.OnDeliver(c.ctx, d)
+	p.Topic, p.Payload, p.Properties = d.Topic, d.Payload, d.Properties
+}
+
+// fed tells the feeder of retained messages that the queue has been pulled.
+func (c *conn) fed() {
+	c.out.mu.Lock()
+	f := c.out.feeding
+	c.out.mu.Unlock()
+	if f != nil {
+		select {
+		case f <- struct{}{}:
+		default:
+		}
+	}
+}
