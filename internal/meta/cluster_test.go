@@ -131,7 +131,7 @@ func TestTakeoverNamesSources(t *testing.T) {
 }
 
 func TestLeaderKilled(t *testing.T) {
-	nodes := cluster(t, 3)
+	nodes := cluster(t, 3, func(c *Config) { c.NetsplitGrace = 10 * time.Second })
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
