@@ -175,7 +175,7 @@ func (b *Broker) openEngine() (err error) {
 	b.cluster = cluster.New(cluster.Config{
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
 		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router, Listeners: suspender{b.listeners},
-		EnqueueTimeout: timeout, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
+		EnqueueTimeout: timeout, QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
 		OnLeft:  func() { b.leave.Do(func() { close(b.left) }) },
 		Metrics: b.metrics, Logger: b.log.With("part", "cluster"),
 	})
@@ -256,15 +256,19 @@ func (b *Broker) awaitQuorum(ctx context.Context) {
 	defer cancel()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	for {
+	for ctx.Err() == nil {
 		if st := b.meta.Status(); st.Quorum && !st.Provisional && b.router.Ready() {
-			return
+			break
 		}
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
 			return
 		}
+	}
+	select {
+	case <-b.cluster.Settled():
+	case <-ctx.Done():
 	}
 }
 

@@ -52,22 +52,18 @@ func (b *Broker) openClusterPort() error {
 			b.address = ln.Addr().String()
 		}
 	}
-	secret := peer.NewSecret(b.cfg.String("distributed_cookie"))
-	if secured && secret.Short() {
-		b.log.Warn("distributed_cookie is short and so easy to guess; use a random one of 20 characters or more, the same on every node")
-	}
 	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	port, err := peer.New(peer.Config{
 		Identity: peer.Identity{Node: b.id.node, Name: b.name, Incarnation: b.id.incarnation, Version: version.String(), Address: b.address},
-		Secret:   secret, TLS: certs,
+		Secret:   peer.NewSecret(b.cfg.String("distributed_cookie")), TLS: certs,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
 			return dialer.DialContext(ctx, "tcp", address)
 		},
 		OnLink: func(node message.NodeID, incarnation uint32, up bool) {
 			b.cluster.OnLink(node, incarnation, up)
 		},
-		AckTimeout: b.cfg.Duration("link_ack_timeout"),
-		MaxFrame:   int(b.cfg.Bytes("incoming_clustering_buffer_size")), BufferSize: int(b.cfg.Bytes("outgoing_clustering_buffer_size")),
+		Spool: spool{b.store}, AckTimeout: b.cfg.Duration("link_ack_timeout"),
+		MaxFrame: int(b.cfg.Bytes("incoming_clustering_buffer_size")), BufferSize: int(b.cfg.Bytes("outgoing_clustering_buffer_size")),
 		Logger: b.log.With("part", "peer"), Metrics: b.metrics,
 	})
 	if err != nil {

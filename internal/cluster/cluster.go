@@ -39,6 +39,8 @@ type Sessions interface {
 type Queues interface {
 	Open(r queue.OpenRequest) (*queue.Queue, bool, error)
 	Delete(id message.SessionID) bool
+	// Moved forgets a session that another node has taken over completely.
+	Moved(id message.SessionID) bool
 	Info(id message.SessionID) (queue.Info, bool)
 	Each(fn func(queue.Info) bool)
 	Mover
@@ -78,6 +80,8 @@ type Config struct {
 	// EnqueueTimeout (remote_enqueue_timeout) is how long a CONNECT waits for
 	// the queue of the session's former owner.
 	EnqueueTimeout time.Duration
+	// QueueOptions are those of a session without a connection.
+	QueueOptions func() queue.Options
 	// DrainStep (max_msgs_per_drain_step) is how many messages of a queue move
 	// in one part.
 	DrainStep int
@@ -104,6 +108,7 @@ type Cluster struct {
 	links    links
 	moves    moves
 	work     work
+	settled  chan struct{} // closed once this start is announced and compared
 	counters struct{ moved, moveErrors, downs *metrics.Counter }
 }
 
@@ -114,6 +119,7 @@ func New(cfg Config) *Cluster {
 	c.links.since = map[message.NodeID]link{}
 	c.moves.running = map[message.SessionID]context.CancelFunc{}
 	c.work.init()
+	c.settled = make(chan struct{})
 	c.counters.moved = cfg.Metrics.Counter("cluster_messages_moved", "Queued messages taken over from other nodes.")
 	c.counters.moveErrors = cfg.Metrics.Counter("cluster_move_errors", "Attempts to take over a queue that failed; they are repeated.")
 	c.counters.downs = cfg.Metrics.Counter("cluster_nodes_down", "Times that this node, as leader, declared another one down.")
@@ -145,12 +151,17 @@ func (c *Cluster) announce() {
 	}
 	c.cfg.Router.Reassert()
 	c.reconcile()
+	close(c.settled)
 	if c.cfg.Meta.PendingMerge() != nil {
 		if err := c.merge(c.ctx); err != nil && c.ctx.Err() == nil {
 			c.log.Error("the join that was interrupted could not be finished", "error", err)
 		}
 	}
 }
+
+// Settled is closed once this start is known to the cluster and the sessions
+// on this node's disk have been compared with the registry.
+func (c *Cluster) Settled() <-chan struct{} { return c.settled }
 
 func (c *Cluster) pause(d time.Duration) {
 	t := time.NewTimer(d)
@@ -225,7 +236,7 @@ func (c *Cluster) drop(s *meta.Session) {
 func (c *Cluster) departed(s *meta.Session) {
 	c.moves.cancel(s.ID)
 	if !c.holds(s) {
-		c.cfg.Queues.Delete(s.ID)
+		c.cfg.Queues.Moved(s.ID)
 	}
 }
 

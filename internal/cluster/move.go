@@ -42,9 +42,8 @@ func (m *moves) cancel(id message.SessionID) {
 }
 
 // startMove pulls what other nodes hold of a session of this node, in the
-// background. What is delivered here meanwhile waits behind it, for at most
-// EnqueueTimeout.
-func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) {
+// background. The channel is closed when every source has been asked once.
+func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) <-chan struct{} {
 	ctx, cancel := context.WithCancel(c.ctx)
 	c.moves.mu.Lock()
 	if stop, ok := c.moves.running[id]; ok {
@@ -52,13 +51,12 @@ func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) {
 	}
 	c.moves.running[id] = cancel
 	c.moves.mu.Unlock()
+	asked := make(chan struct{})
 	c.wg.Go(func() {
 		defer cancel()
-		limit := time.AfterFunc(c.cfg.EnqueueTimeout, func() { c.cfg.Queues.Release(id) })
-		defer limit.Stop()
-		c.move(ctx, id, epoch)
-		c.cfg.Queues.Release(id)
+		c.move(ctx, id, epoch, sync.OnceFunc(func() { close(asked) }))
 	})
+	return asked
 }
 
 // retryMove is the pause before a source that did not answer is asked again.
@@ -66,7 +64,8 @@ const retryMove = 2 * time.Second
 
 // move pulls from every source until all are struck or the session is no
 // longer this registration's.
-func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.Epoch) {
+func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.Epoch, asked func()) {
+	defer asked()
 	for ctx.Err() == nil {
 		s, ok := c.cfg.Meta.Session(id)
 		if !ok || s.Owner != c.cfg.Self || !s.Is(epoch) || len(s.Sources) == 0 {
@@ -85,6 +84,7 @@ func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.
 		if left == 0 {
 			return
 		}
+		asked()
 		c.cfg.Queues.Release(id)
 		t := time.NewTimer(retryMove)
 		select {
@@ -125,7 +125,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 		if len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More {
 			break
 		}
-		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, Next: h.Next}); err != nil {
+		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next}); err != nil {
 			return err
 		}
 		c.counters.moved.Add(len(h.Entries))
@@ -186,8 +186,7 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 		return nil, err
 	}
 	if len(h.Entries) == 0 && !h.More {
-		// The caller has everything on its disk.
-		c.cfg.Queues.Delete(id)
+		c.cfg.Queues.Moved(id) // the caller has everything on its disk
 	}
 	return handedTo(h, req.GetConfirmed() == 0), nil
 }
@@ -221,9 +220,7 @@ func (c *Cluster) adopt(ctx context.Context, id message.SessionID) (int64, error
 	if _, err = c.cfg.Meta.Release(ctx, meta.ReleaseRequest{ID: id, Epoch: reg.Epoch, Durable: true, Expiry: old.Expiry, At: since}); err != nil && !over(err) {
 		return 0, err
 	}
-	if _, _, err := c.cfg.Queues.Open(queue.OpenRequest{
-		ID: id, Epoch: reg.Epoch, Durable: true, Expiry: old.Expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions, Held: true,
-	}); err != nil {
+	if _, _, err := c.cfg.Queues.Open(c.held(id, old.Expiry, reg)); err != nil {
 		return 0, err
 	}
 	defer c.cfg.Queues.Release(id)

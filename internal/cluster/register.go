@@ -8,12 +8,14 @@ import (
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/queue"
 	"github.com/mqadmin/mqadmin/internal/session"
 )
 
 // Register makes this node the owner of a session. When it returns, the former
 // owner's connection is closed on every node that can be reached, and the
-// queue of the session is here or on its way.
+// queue of the session is here, as far as its former owners could hand it over
+// within EnqueueTimeout.
 func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (session.Registration, error) {
 	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{
 		ID: r.ID, CleanStart: r.CleanStart, Durable: r.Durable, Expiry: r.Expiry,
@@ -32,11 +34,27 @@ func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (sess
 			ID: r.ID, Epoch: reg.Epoch, Expiry: r.Expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions,
 		}
 	}
-	if len(reg.Sources) > 0 {
-		out.Held = true
-		c.startMove(r.ID, reg.Epoch)
+	if len(reg.Sources) == 0 {
+		return out, nil
+	}
+	if _, _, err := c.cfg.Queues.Open(c.held(r.ID, r.Expiry, reg)); err != nil {
+		return session.Registration{}, fmt.Errorf("opening the queue of %s: %w", r.ID, err)
+	}
+	select {
+	case <-c.startMove(r.ID, reg.Epoch):
+	case <-time.After(c.cfg.EnqueueTimeout): // the rest follows what is delivered here
+	case <-ctx.Done():
+		return session.Registration{}, ctx.Err()
 	}
 	return out, nil
+}
+
+// held asks for a queue into which parts of former owners are imported.
+func (c *Cluster) held(id message.SessionID, expiry uint32, reg meta.Registration) queue.OpenRequest {
+	return queue.OpenRequest{
+		ID: id, Epoch: reg.Epoch, Durable: true, Expiry: expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions,
+		Held: true, Options: c.cfg.QueueOptions(),
+	}
 }
 
 func translate(err error) error {
