@@ -138,6 +138,9 @@ func willProps(r *reader, w *Will) {
 func (d *Decoder) connack(r *reader) *Connack {
 	c := &Connack{ReceiveMaximum: 65535}
 	flags, code := r.byte(), r.byte()
+	if d.Version == V31 { // MQTT 3.1 §3.2: the byte is not used
+		flags = 0
+	}
 	if flags > 1 { // [MQTT-3.2.2-1]
 		r.malformed("reserved acknowledge flags are set")
 	}

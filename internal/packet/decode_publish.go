@@ -92,7 +92,11 @@ var publishProps = propSet(packets.PropPayloadFormat, packets.PropContentType, p
 // message returns the properties that belong to a message, nil if there are
 // none, and copies what aliases the input.
 func (p *properties) message(r *reader) *message.Properties {
-	if p.seen&publishProps == 0 {
+	seen := p.seen
+	if p.contentType == "" { // an empty content type says what none says
+		seen &^= 1 << packets.PropContentType
+	}
+	if seen&publishProps == 0 {
 		return nil
 	}
 	m := &message.Properties{
