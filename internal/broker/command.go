@@ -307,7 +307,7 @@ func (c *command) run(cmd *cobra.Command, b *Broker, notify *daemon.Notifier) er
 func raiseFileLimit(cfg *config.Config, log *logging.Logger) {
 	want := uint64(cfg.Int("erlang.max_ports"))
 	got, err := daemon.RaiseFileLimit(want)
-	if err != nil || got < want {
+	if cfg.IsSet("erlang.max_ports") && (err != nil || got < want) {
 		log.Warn("fewer files can be open than erlang.max_ports asks for, so fewer clients can be connected", "asked", want, "limit", got, "error", err)
 	}
 }

@@ -32,7 +32,7 @@ func (b *Broker) openPlugins() error {
 		b.plugins = append(b.plugins, p)
 		return b.hooks.Attach(name, p)
 	}
-	if b.cfg.Flag("plugins.vmq_passwd") {
+	if b.cfg.Flag("plugins.vmq_passwd") && !b.cfg.LocalOnly() {
 		p := auth.NewPasswd(fileOptions(b.cfg, "vmq_passwd.password_file", "vmq_passwd.password_reload_interval", b))
 		if err := attach(auth.PasswdName, p); err != nil {
 			return err

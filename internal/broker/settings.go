@@ -76,7 +76,7 @@ func listenerConfig(l config.Listener) listener.Config {
 	c := listener.Config{
 		Key:     listener.Key{Type: listener.Type(l.Type), Name: l.Name},
 		Network: l.Network, Address: l.Address, Mountpoint: l.Mountpoint, MaxConnections: limit(l.MaxConnections),
-		ProxyProtocol: l.ProxyProtocol, ProxyCN: l.ProxyProtocolUseCN,
+		ProxyProtocol: l.ProxyProtocol, ProxyCN: l.ProxyProtocol && l.ProxyProtocolUseCN,
 		AllowedProtocols: l.AllowedProtocolVersions, AllowAnonymousOverride: l.AllowAnonymousOverride,
 		MaxConnectionLifetime: l.MaxConnectionLifetime, ForwardConnectionOpts: l.ForwardConnectionOpts,
 	}
