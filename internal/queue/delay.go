@@ -4,19 +4,18 @@ import (
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
-	"github.com/mqadmin/mqadmin/internal/msgstore"
 )
 
 // startWill publishes w after its delay, or at once. q.mu is held.
 func (q *Queue) startWill(w *Will) {
 	if w.Delay <= 0 {
-		q.m.wg.Go(func() { q.m.publishWill(q.id, *w) })
+		q.m.wg.Go(func() { q.m.publishWill(q.id, w) })
 		return
 	}
 	due := *w
 	due.Due = time.Now().Add(w.Delay).UnixMilli()
 	q.will = &due
-	q.m.storeWill(q.id, due)
+	q.m.wg.Go(func() { q.m.storeWill(q.id, w, &due) })
 	q.delayWill(w.Delay)
 }
 
@@ -31,7 +30,7 @@ func (q *Queue) delayWill(after time.Duration) {
 		}
 		q.mu.Unlock()
 		if mine {
-			q.m.publishWill(q.id, *w)
+			q.m.publishWill(q.id, w)
 		}
 	})
 }
@@ -46,66 +45,90 @@ func (m *Manager) lateWill(q *Queue, w *Will, ended bool) {
 	if w.Delay > 0 && !ended {
 		return
 	}
-	m.send(q.id, *w, func(error) {})
+	m.publishWill(q.id, w)
 }
 
 // publishWill publishes w and then removes it from the disk.
-func (m *Manager) publishWill(id message.SessionID, w Will) {
-	m.send(id, w, func(err error) {
+func (m *Manager) publishWill(id message.SessionID, w *Will) {
+	done := func(err error) {
 		if err != nil {
 			m.log.Warn("will was not published", "client", id.String(), "topic", w.Message.Topic, "error", err)
 		}
-		m.wg.Go(func() { m.forgetWill(id) }) // the callback may come from the store
-	})
-}
-
-func (m *Manager) send(id message.SessionID, w Will, done func(error)) {
+		if m.cfg.Store != nil { // not here: the callback may come from the store
+			m.wg.Go(func() { m.forgetWill(id, w) })
+		}
+	}
 	if m.cfg.PublishWill == nil {
 		done(nil)
 		return
 	}
-	m.cfg.PublishWill(id, w, done)
+	m.cfg.PublishWill(id, *w, done)
 }
 
-// storeWill notes when a delayed will is due, so that a restart keeps it.
-func (m *Manager) storeWill(id message.SessionID, w Will) {
+// storeWill writes w as the session's will if its present one is former, or if
+// former is nil. done may be nil.
+func (m *Manager) storeWill(id message.SessionID, former, w *Will, done ...func(error)) {
+	if m.cfg.Store == nil {
+		for _, d := range done {
+			d(nil)
+		}
+		return
+	}
+	m.wmu.Lock()
+	defer m.wmu.Unlock()
+	if former != nil && m.wills[id] != former {
+		return // a newer connection has set its own
+	}
+	m.wills[id] = w
+	b := m.cfg.Store.NewBatch()
+	b.PutWill(id, w.AppendBinary(nil))
+	answer := m.logCommit
+	if len(done) > 0 {
+		answer = done[0]
+	}
+	m.cfg.Store.Commit(b, answer)
+}
+
+// forgetWill removes the session's will from the disk if it is w, or whichever
+// it is when w is nil.
+func (m *Manager) forgetWill(id message.SessionID, w *Will) {
 	if m.cfg.Store == nil {
 		return
 	}
-	m.wg.Go(func() {
-		b := m.cfg.Store.NewBatch()
-		b.PutWill(id, w.AppendBinary(nil))
-		m.cfg.Store.Commit(b, m.logCommit)
-	})
-}
-
-func (m *Manager) forgetWill(id message.SessionID) {
-	if m.cfg.Store == nil {
+	m.wmu.Lock()
+	defer m.wmu.Unlock()
+	if at, ok := m.wills[id]; !ok || w != nil && at != w {
 		return
 	}
-	var b *msgstore.Batch = m.cfg.Store.NewBatch()
+	delete(m.wills, id)
+	b := m.cfg.Store.NewBatch()
 	b.DeleteWill(id)
 	m.cfg.Store.Commit(b, m.logCommit)
 }
 
 // resumeWill takes up a will that was read from the store after a restart: the
 // connection that set it ended with the process.
-func (m *Manager) resumeWill(id message.SessionID, w Will) {
+func (m *Manager) resumeWill(id message.SessionID, w *Will) {
 	q := m.Get(id)
-	now := time.Now()
 	left := w.Delay
 	if w.Due != 0 {
-		left = time.UnixMilli(w.Due).Sub(now)
+		left = time.Until(time.UnixMilli(w.Due))
 	}
-	if q == nil || left <= 0 {
+	if q == nil {
 		m.publishWill(id, w)
 		return
 	}
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.att != nil || q.epoch != w.Epoch {
-		return // a newer connection resumed the session in time
+	resumed := q.att != nil || q.epoch != w.Epoch
+	if !resumed && left > 0 {
+		q.will = w
+		q.delayWill(left)
 	}
-	q.will = &w
-	q.delayWill(left)
+	q.mu.Unlock()
+	switch {
+	case resumed: // a newer connection came in time
+		m.forgetWill(id, w)
+	case left <= 0:
+		m.publishWill(id, w)
+	}
 }

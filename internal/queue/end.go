@@ -85,18 +85,10 @@ func (q *Queue) detach() *Attachment {
 
 // SetWill stores what is to be published if the connection ends badly. done is
 // called once it is on disk.
-func (a *Attachment) SetWill(w *Will, done func(error)) {
-	if a.q.m.cfg.Store == nil {
-		done(nil)
-		return
-	}
-	b := a.q.m.cfg.Store.NewBatch()
-	b.PutWill(a.q.id, w.AppendBinary(nil))
-	a.q.m.cfg.Store.Commit(b, done)
-}
+func (a *Attachment) SetWill(w *Will, done func(error)) { a.q.m.storeWill(a.q.id, nil, w, done) }
 
-// ClearWill forgets the stored will: the client took it back.
-func (a *Attachment) ClearWill() { a.q.m.forgetWill(a.q.id) }
+// ClearWill forgets the stored will: the client took it back, or has none.
+func (a *Attachment) ClearWill() { a.q.m.forgetWill(a.q.id, nil) }
 
 // SetSubscriptions notes what the session is subscribed to, for the record
 // from which it is registered again if the metadata is lost.
@@ -167,7 +159,7 @@ func (q *Queue) end(reason packet.Reason, how int) bool {
 		a.consumer.Close(reason)
 	}
 	if w != nil { // the session's end cuts the delay
-		q.m.publishWill(q.id, *w)
+		q.m.publishWill(q.id, w)
 	}
 	if q.m.cfg.Redispatch != nil {
 		for _, d := range again {

@@ -63,6 +63,9 @@ type Manager struct {
 	restored []restoredWill
 	closed   bool
 
+	wmu   sync.Mutex                  // guards wills and keeps their batches in order
+	wills map[message.SessionID]*Will // those on disk
+
 	setup, teardown, initialized, in, out, dropped, expired, unhandled *metrics.Counter
 	storeErrors, sharedLost                                            *metrics.Counter
 }
@@ -70,13 +73,13 @@ type Manager struct {
 // restoredWill is a will found in the store, until Start.
 type restoredWill struct {
 	id message.SessionID
-	w  Will
+	w  *Will
 }
 
 // New returns a Manager with the durable sessions that the store has; their
 // queues are read when they are needed. Start begins their timers.
 func New(cfg Config) (*Manager, error) {
-	m := &Manager{cfg: cfg, log: cfg.Logger, seed: maphash.MakeSeed()}
+	m := &Manager{cfg: cfg, log: cfg.Logger, seed: maphash.MakeSeed(), wills: map[message.SessionID]*Will{}}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
 	}
@@ -134,7 +137,8 @@ func (m *Manager) restore() error {
 			m.log.Error("will is not readable and is lost", "client", id, "error", err)
 			return true
 		}
-		m.restored = append(m.restored, restoredWill{id, w})
+		m.restored = append(m.restored, restoredWill{id, &w})
+		m.wills[id] = &w
 		return true
 	})
 	if err != nil {
@@ -286,14 +290,14 @@ func (q *Queue) reopen(r OpenRequest) error {
 	q.win.upper, q.draining = r.UpperHalf, false
 	q.offlineSince = time.Time{}
 	q.stopTimers()
-	hadWill := q.will != nil
+	w := q.will
 	q.will = nil // resumed in time [MQTT-3.1.3-9]
 	q.mu.Unlock()
 	if old != nil {
 		old.consumer.Close(packet.SessionTakenOver)
 	}
-	if hadWill {
-		q.m.forgetWill(q.id)
+	if w != nil {
+		q.m.forgetWill(q.id, w)
 	}
 	q.putRecord()
 	return nil
