@@ -30,8 +30,10 @@ func TestV3SeesNothingOfV5(t *testing.T) {
 		{&Ack{Kind: TypePubrel, PacketID: 1, Reason: PacketIdentifierNotFound}, raw(0x62, uint16(1))},
 		{&Disconnect{Reason: SessionTakenOver, ReasonString: "r"}, raw(0xE0)},
 		{&Auth{Reason: ContinueAuthentication, Method: "m"}, nil},
-		{&Publish{Topic: "a", QoS: 1, PacketID: 1, TopicAlias: 1, HasExpiry: true, Expiry: 1, SubscriptionIDs: []uint32{1},
-			Properties: &message.Properties{User: user}}, raw(0x32, "a", uint16(1))},
+		{&Publish{
+			Topic: "a", QoS: 1, PacketID: 1, TopicAlias: 1, HasExpiry: true, Expiry: 1, SubscriptionIDs: []uint32{1},
+			Properties: &message.Properties{User: user},
+		}, raw(0x32, "a", uint16(1))},
 	}
 	for _, tt := range tests {
 		if got := Append(nil, V311, tt.p); !bytes.Equal(got, tt.want) {

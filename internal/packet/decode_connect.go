@@ -145,12 +145,13 @@ func (d *Decoder) connack(r *reader) *Connack {
 		r.malformed("reserved acknowledge flags are set")
 	}
 	c.SessionPresent = flags&1 != 0
-	if d.Version == V5 {
+	switch {
+	case d.Version == V5:
 		c.Reason = r.check5(TypeConnack, Reason(code), true)
 		connackProperties(r, c)
-	} else if int(code) < len(fromV3) {
+	case int(code) < len(fromV3):
 		c.Reason = fromV3[code]
-	} else {
+	default:
 		r.malformed("return code is unknown")
 	}
 	if c.Reason.Failed() && c.SessionPresent { // [MQTT-3.2.2-6]

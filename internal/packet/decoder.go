@@ -199,6 +199,7 @@ func (d *Decoder) bodyBounds(t Type) (lo, hi int) {
 		}
 	case TypePublish, TypeSubscribe, TypeSuback, TypeUnsubscribe:
 		return 2, MaxRemaining
+	default: // AUTH may be empty
 	}
 	return 0, MaxRemaining
 }
