@@ -120,7 +120,7 @@ func (tn *testNode) start(tune ...func(*Config)) *testNode {
 		Dir: tn.dir, NodeID: tn.id, Name: fmt.Sprintf("n%d", tn.id), Address: tn.address(), Version: "test",
 		Incarnation: tn.incarnation, Transport: tn.trans, Observer: tn.rec, SegmentBytes: 1 << 20,
 		Dialer: DialerFunc(tn.dial), OnRemoved: func() { tn.removed <- struct{}{} }, OnFatal: func(err error) { tn.fatal <- err },
-		NetsplitGrace: time.Second,
+		NetsplitGrace: 10 * time.Second,
 	}
 	if os.Getenv("META_LOG") != "" {
 		cfg.Logger = slog.New(slog.NewTextHandler(os.Stderr, nil)).With("n", uint64(tn.id))
@@ -270,7 +270,9 @@ func cluster(t *testing.T, n int, tune ...func(*Config)) []*testNode {
 			tn.join(t, out[0])
 		}
 	}
-	await(t, "all vote", func() bool { return len(leaderOf(out).store.Status().Voters) == min(n, MaxVoters) })
+	for _, tn := range out { // the leader's own configuration may not be committed yet
+		await(t, "all vote", func() bool { st := tn.store.Status(); return len(st.Voters) == min(n, MaxVoters) && st.Commit == st.LastIndex })
+	}
 	return out
 }
 

@@ -22,6 +22,8 @@ type op struct {
 	// overlay: it may go to the journal; volatile: it need not be on disk
 	// there, because it ends with the process.
 	overlay, volatile bool
+	// keep: it is not dropped when the quorum is lost.
+	keep bool
 	// slot: it occupies one of Store.slots.
 	slot bool
 	// data is the encoding that may stand in some log: it never changes.
@@ -288,7 +290,7 @@ func (p *proposer) cut(off bool) {
 	for i, o := range p.ops {
 		if !o.overlay && !o.journalled {
 			o.answer(result{err: ErrNoQuorum})
-			if i >= p.everSent {
+			if i >= p.everSent && !o.keep {
 				continue
 			}
 		}

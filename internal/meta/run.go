@@ -35,6 +35,7 @@ func (s *Store) run() {
 	tick := time.NewTicker(runInterval)
 	defer tick.Stop()
 	defer s.endSession()
+	s.lostAt = time.Now()
 	for {
 		var hello chan uint64
 		var over chan struct{}

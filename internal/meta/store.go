@@ -175,7 +175,7 @@ func (s *Store) proposeBootstrap() error {
 	if _, err := rand.Read(id[:]); err != nil {
 		return fmt.Errorf("drawing a cluster id: %w", err)
 	}
-	return s.prop.add(&op{cmd: &metapb.Command{Op: &metapb.Command_Bootstrap{Bootstrap: &metapb.Bootstrap{
+	return s.prop.add(&op{keep: true, cmd: &metapb.Command{Op: &metapb.Command_Bootstrap{Bootstrap: &metapb.Bootstrap{
 		Cluster: binary.BigEndian.Uint64(id[:]) | 1,
 		Member: memberToPB(&Member{
 			ID: s.cfg.NodeID, Name: s.cfg.Name, Address: s.cfg.Address, Version: s.cfg.Version,
