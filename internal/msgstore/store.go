@@ -1,71 +1,188 @@
 package msgstore
 
 import (
-	"github.com/mqadmin/mqadmin/internal/message"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/mqadmin/mqadmin/internal/metrics"
 )
 
 // Store is an open message store. Its methods may be called from any
 // goroutine.
-type Store struct{}
+type Store struct {
+	c     Config
+	log   *slog.Logger
+	cache *pebble.Cache
+	lock  io.Closer
+	n     counters
+
+	// mu guards in; it is held for reading during each read, so an instance is
+	// closed only when nobody reads from it.
+	mu sync.RWMutex
+	in *instance // nil while unavailable
+
+	pending pending
+	notes   notifier
+	full    atomic.Bool // the disk has less than MinFreeBytes
+	keeper  sync.WaitGroup
+}
+
+// counters are what the store counts.
+type counters struct {
+	batches, operations, groups, failed, blocked, refused, purged *metrics.Counter
+}
 
 // Open opens the store in c.Dir, making it if absent, and takes its lock: two
 // processes cannot share a directory.
-func Open(c Config) (*Store, error) { return nil, ErrUnavailable }
+func Open(c Config) (*Store, error) {
+	c = c.withDefaults()
+	if err := c.FS.MkdirAll(c.Dir, 0o750); err != nil {
+		return nil, fmt.Errorf("opening message store: %w", err)
+	}
+	lock, err := c.FS.Lock(c.FS.PathJoin(c.Dir, "LOCK"))
+	if err != nil {
+		return nil, fmt.Errorf("opening message store %s: locking it (is another broker running on it?): %w", c.Dir, err)
+	}
+	s := &Store{c: c, log: c.Logger, lock: lock, cache: pebble.NewCache(c.CacheBytes)}
+	s.pending.init(c.PendingBytes)
+	s.register(c.Metrics)
+	in, err := s.openInstance()
+	if err != nil {
+		s.cache.Unref()
+		return nil, fmt.Errorf("opening message store %s: %w", c.Dir, firstError(err, lock.Close()))
+	}
+	s.in = in
+	s.notes.start()
+	s.keeper.Go(func() { s.keep(in) })
+	return s, nil
+}
 
-// Close waits for the batches already committed and their callbacks, then
-// closes the files. Batches committed later fail with ErrClosed.
-func (s *Store) Close() error { return nil }
+func (c Config) withDefaults() Config {
+	if c.FS == nil {
+		c.FS = vfs.Default
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.OnFailure == nil {
+		c.OnFailure = func(error) {}
+	}
+	for _, d := range []struct {
+		v   *int64
+		def int64
+	}{
+		{&c.CacheBytes, DefaultCacheBytes},
+		{(*int64)(&c.SyncInterval), int64(DefaultSyncInterval)},
+		{&c.PendingBytes, DefaultPendingBytes},
+		{&c.MinFreeBytes, DefaultMinFreeBytes},
+		{(*int64)(&c.RetryInterval), int64(DefaultRetryInterval)},
+	} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+	if c.EmbedBelow == 0 {
+		c.EmbedBelow = DefaultEmbedBelow
+	}
+	return c
+}
+
+func (s *Store) register(m *metrics.Registry) {
+	s.n = counters{
+		batches:    m.Counter("message_store_batches", "Batches made durable."),
+		operations: m.Counter("message_store_operations", "Operations made durable."),
+		groups:     m.Counter("message_store_groups", "Group commits, each with one wait for the disk."),
+		failed:     m.Counter("message_store_failed", "Batches that failed."),
+		blocked:    m.Counter("message_store_blocked", "Commits that waited because message_store.pending_bytes was reached."),
+		refused:    m.Counter("message_store_refused", "Batches refused because the disk has less than message_store.min_free."),
+		purged:     m.Counter("message_store_purged", "Queued messages dropped with their session."),
+	}
+	m.Gauge("message_store_unavailable", "1 while the message store cannot write.", func() int64 {
+		if s.Err() != nil {
+			return 1
+		}
+		return 0
+	})
+	m.Gauge("message_store_pending_bytes", "Bytes that wait for the disk.", s.pending.size)
+	m.Gauge("message_store_disk_bytes", "Disk space that the message store takes.", s.diskBytes)
+}
+
+// Err returns ErrUnavailable while the store cannot take messages because of
+// an I/O error or a full disk, else nil.
+func (s *Store) Err() error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case s.in == nil:
+		return ErrUnavailable
+	case s.full.Load():
+		return errFull
+	default:
+		return nil
+	}
+}
+
+func (s *Store) diskBytes() int64 {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.in == nil {
+		return 0
+	}
+	return int64(s.in.db.Metrics().DiskSpaceUsage())
+}
 
 // Commit makes b durable and then calls done(nil), or done with the error. done
 // is called exactly once, in the order of the calls to Commit, from one
 // goroutine of the store, so it must be brief; it may call Commit. Commit
-// blocks only while Config.PendingBytes wait for the disk.
-func (s *Store) Commit(b *Batch, done func(error)) { done(ErrUnavailable) }
-
-// ReadQueue returns up to limit messages of the session's queue from sequence
-// from on, oldest first.
-func (s *Store) ReadQueue(sid message.SessionID, from uint64, limit int) ([]Stored, error) {
-	return nil, ErrUnavailable
+// blocks only while Config.PendingBytes wait for the disk. After Close, done is
+// called with ErrClosed before Commit returns. A nil done is allowed.
+func (s *Store) Commit(b *Batch, done func(error)) {
+	if done == nil {
+		done = func(error) {}
+	}
+	b.done = done
+	blocked, ok := s.pending.put(b)
+	if blocked {
+		s.n.blocked.Inc()
+	}
+	if !ok {
+		done(ErrClosed)
+	}
 }
 
-// Bounds returns the sequence of the oldest message of the session's queue,
-// one above the highest sequence ever enqueued, and the number of messages.
-// All are zero when the session has no queue.
-func (s *Store) Bounds(sid message.SessionID) (first, next uint64, n int, err error) {
-	return 0, 0, 0, ErrUnavailable
+// Close waits for the batches already committed and their callbacks, then
+// closes the files. Batches committed later fail with ErrClosed. It must not be
+// called from a callback, and once only.
+func (s *Store) Close() error {
+	s.pending.close()
+	s.keeper.Wait()
+	s.notes.close()
+	s.mu.Lock()
+	in := s.in
+	s.in = nil
+	s.mu.Unlock()
+	var err error
+	if in != nil {
+		err = in.close()
+	}
+	s.cache.Unref()
+	if err = firstError(err, s.lock.Close()); err != nil {
+		return fmt.Errorf("closing message store: %w", err)
+	}
+	return nil
 }
 
-// Queue returns the extent of the session's queue, zero for none.
-func (s *Store) Queue(sid message.SessionID) (QueueInfo, error) { return QueueInfo{}, ErrUnavailable }
-
-// Inbound returns the QoS 2 packet ids received and not yet released.
-func (s *Store) Inbound(sid message.SessionID) (map[uint16]message.ID, error) {
-	return nil, ErrUnavailable
+func firstError(errs ...error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
-
-// Session returns the session's record, nil for none.
-func (s *Store) Session(sid message.SessionID) (*message.SessionRecord, error) {
-	return nil, ErrUnavailable
-}
-
-// Sessions calls fn with each session record in the order of SessionID.Key
-// until it returns false.
-func (s *Store) Sessions(fn func(*message.SessionRecord) bool) error { return ErrUnavailable }
-
-// Queues calls fn with each session that has a queue or inbound packet ids.
-func (s *Store) Queues(fn func(message.SessionID, QueueInfo) bool) error { return ErrUnavailable }
-
-// Wills calls fn with each stored will until it returns false.
-func (s *Store) Wills(fn func(sid message.SessionID, will []byte) bool) error { return ErrUnavailable }
-
-// Meta returns the value under key, nil for none.
-func (s *Store) Meta(key string) ([]byte, error) { return nil, ErrUnavailable }
-
-// ReadLog returns up to limit records of a log from sequence from on.
-func (s *Store) ReadLog(log string, from uint64, limit int) ([]LogRecord, error) {
-	return nil, ErrUnavailable
-}
-
-// LogBounds returns the first sequence of a log and one above the last; equal
-// when it is empty.
-func (s *Store) LogBounds(log string) (first, next uint64, err error) { return 0, 0, ErrUnavailable }
