@@ -2,20 +2,10 @@ package admin
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/tls"
-	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
-	"math/big"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -29,66 +19,13 @@ import (
 	"google.golang.org/protobuf/types/dynamicpb"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
+	"github.com/mqadmin/mqadmin/internal/admin/admintest"
 )
 
-// authority signs certificates for a test.
-type authority struct {
-	t    *testing.T
-	dir  string
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
-	file string
-}
-
-func newAuthority(t *testing.T) *authority {
-	t.Helper()
-	a := &authority{t: t, dir: t.TempDir(), pool: x509.NewCertPool()}
-	a.key, _ = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, IsCA: true,
-		NotAfter: time.Now().Add(time.Hour), BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &a.key.PublicKey, a.key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	a.cert, _ = x509.ParseCertificate(der)
-	a.pool.AddCert(a.cert)
-	a.file = a.write("ca.pem", "CERTIFICATE", der)
-	return a
-}
-
-func (a *authority) write(name, kind string, der []byte) string {
-	path := filepath.Join(a.dir, name)
-	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
-		a.t.Fatal(err)
-	}
-	return path
-}
-
-// issue returns the files of a certificate and its key.
-func (a *authority) issue(name, unit string) (certFile, keyFile string) {
-	key, _ := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	tmpl := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: name}, DNSNames: []string{"localhost"},
-		NotAfter: time.Now().Add(time.Hour),
-	}
-	if unit != "" {
-		tmpl.Subject.OrganizationalUnit = []string{unit}
-	}
-	der, err := x509.CreateCertificate(rand.Reader, tmpl, a.cert, &key.PublicKey, a.key)
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	keyDER, _ := x509.MarshalPKCS8PrivateKey(key)
-	return a.write(name+".pem", "CERTIFICATE", der), a.write(name+".key", "PRIVATE KEY", keyDER)
-}
-
 func TestMutualTLSGivesRolesByCertificate(t *testing.T) {
-	ca := newAuthority(t)
-	certFile, keyFile := ca.issue("broker", "")
-	serverCfg, err := ServerTLS(certFile, keyFile, ca.file)
+	ca := admintest.New(t)
+	certFile, keyFile := ca.Issue("broker", "")
+	serverCfg, err := ServerTLS(certFile, keyFile, ca.File)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,9 +37,9 @@ func TestMutualTLSGivesRolesByCertificate(t *testing.T) {
 	s := newServer(t, f)
 	done := make(chan error, 1)
 	go func() { done <- s.Serve(l, TLSTransport(serverCfg)) }()
-	stranger := newAuthority(t)
+	stranger := admintest.New(t)
 	for name, tc := range map[string]struct {
-		from *authority
+		from *admintest.Authority
 		unit string
 		want codes.Code
 	}{
@@ -113,9 +50,9 @@ func TestMutualTLSGivesRolesByCertificate(t *testing.T) {
 		"stranger":   {stranger, "admin", codes.Unavailable},
 		"none":       {nil, "", codes.Unavailable},
 	} {
-		cfg := &tls.Config{RootCAs: ca.pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}
+		cfg := &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}
 		if tc.from != nil {
-			cert, err := tls.LoadX509KeyPair(tc.from.issue("client", tc.unit))
+			cert, err := tls.LoadX509KeyPair(tc.from.Issue("client", tc.unit))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -147,9 +84,9 @@ func show(t *testing.T, addr string, creds credentials.TransportCredentials) err
 }
 
 func TestBadTLSFilesAreNamed(t *testing.T) {
-	ca := newAuthority(t)
-	cert, key := ca.issue("broker", "")
-	if _, err := ServerTLS("nope.pem", key, ca.file); err == nil || !strings.Contains(err.Error(), "nope.pem") {
+	ca := admintest.New(t)
+	cert, key := ca.Issue("broker", "")
+	if _, err := ServerTLS("nope.pem", key, ca.File); err == nil || !strings.Contains(err.Error(), "nope.pem") {
 		t.Error(err)
 	}
 	if _, err := ServerTLS(cert, key, key); err == nil || !strings.Contains(err.Error(), "no certificate in") {

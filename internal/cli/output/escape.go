@@ -1,17 +1,18 @@
 package output
 
 import (
+	"bytes"
 	"fmt"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
 // Escape makes a string safe to print. Client ids, topics and payloads come
 // from strangers, who must not be able to move the cursor, recolour the
 // terminal or turn the reading direction: control and format characters and
-// invalid bytes become \n, \x1b, \u202e and the like. JSON has escapes of its
-// own and needs none of this.
+// invalid bytes become \n, \x1b, \u202e and the like.
 func Escape(s string) string {
 	if strings.IndexFunc(s, unsafeRune) < 0 && utf8.ValidString(s) {
 		return s
@@ -40,6 +41,27 @@ func Escape(s string) string {
 		i += n
 	}
 	return b.String()
+}
+
+// escapeJSON writes the unsafe characters of a JSON text, which can only stand
+// in strings, as JSON's own \u escapes: a reader gets the same value.
+func escapeJSON(b []byte) []byte {
+	if bytes.IndexFunc(b, unsafeRune) < 0 {
+		return b
+	}
+	var out []byte
+	for _, r := range string(b) {
+		switch {
+		case !unsafeRune(r):
+			out = utf8.AppendRune(out, r)
+		case r < 0x10000:
+			out = fmt.Appendf(out, `\u%04x`, r)
+		default:
+			hi, lo := utf16.EncodeRune(r)
+			out = fmt.Appendf(out, `\u%04x\u%04x`, hi, lo)
+		}
+	}
+	return out
 }
 
 // unsafeRune: C0, C1 and DEL; format characters, which turn the direction or

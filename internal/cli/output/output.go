@@ -166,7 +166,8 @@ func mustString(s string) []byte {
 	return b
 }
 
-// marshal is json.Marshal without the escapes meant for HTML.
+// marshal is json.Marshal without the escapes meant for HTML, and with those
+// that a terminal needs.
 func marshal(v any) ([]byte, error) {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -174,7 +175,7 @@ func marshal(v any) ([]byte, error) {
 	if err := e.Encode(v); err != nil {
 		return nil, fmt.Errorf("encoding %T: %w", v, err)
 	}
-	return bytes.TrimSpace(b.Bytes()), nil
+	return escapeJSON(bytes.TrimSpace(b.Bytes())), nil
 }
 
 func texts(cells []any) []string {
