@@ -64,6 +64,10 @@ func (a clusterAPI) Members(context.Context) (admin.View, error) {
 		Node: v.Node, Leader: v.Leader, HasQuorum: v.Status.Quorum,
 		ClusterID: v.Status.Cluster, Generation: v.Status.Generation.Number,
 	}
+	var newest uint64 // Raft's own entries count in its commit index and are applied by nobody
+	for _, m := range v.Members {
+		newest = max(newest, m.Applied)
+	}
 	for _, m := range v.Members {
 		am := admin.Member{
 			Name: m.Name, ID: m.ID, Address: m.Address, Version: m.Version, Role: roleOf(m),
@@ -71,7 +75,7 @@ func (a clusterAPI) Members(context.Context) (admin.View, error) {
 		}
 		if m.Known {
 			applied := m.Applied
-			lag := v.Status.Commit - min(v.Status.Commit, applied)
+			lag := newest - applied
 			am.Applied, am.Lag = &applied, &lag
 		}
 		out.Members = append(out.Members, am)

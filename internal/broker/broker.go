@@ -214,7 +214,7 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	for _, p := range b.plugins {
 		group.Go(func() error { p.Run(ctx); return nil })
 	}
-	if err := b.serveInternal(group); err != nil {
+	if err := b.serveInternal(ctx, group); err != nil {
 		return err
 	}
 	if err := b.serveAdmin(group); err != nil {
@@ -289,6 +289,10 @@ func (b *Broker) drain() {
 		b.log.Warn("some connections did not end in time", "error", err)
 	}
 	_ = b.listeners.Close(ctx)
+	b.cluster.Flush(ctx)
+	if err := b.meta.TransferLeadership(ctx); err != nil && !b.hasLeft() {
+		b.log.Warn("leadership was not handed over", "error", err)
+	}
 	b.admin.Shutdown(ctx)
 }
 

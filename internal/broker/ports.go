@@ -138,7 +138,7 @@ func (b *Broker) openMetadata() error {
 }
 
 // serveInternal serves the calls of other nodes on the cluster port.
-func (b *Broker) serveInternal(group *errgroup.Group) error {
+func (b *Broker) serveInternal(ctx context.Context, group *errgroup.Group) error {
 	srv, err := admin.New(b.adminConfig(func(ctx context.Context) (admin.Identity, bool) {
 		who, ok := peer.CallerFrom(ctx)
 		if !ok || !b.isMember(who.Identity.Node) {
@@ -159,7 +159,11 @@ func (b *Broker) serveInternal(group *errgroup.Group) error {
 		}
 		return nil
 	})
-	b.onClose(g.Stop)
+	group.Go(func() error {
+		<-ctx.Done()
+		g.Stop()
+		return nil
+	})
 	return nil
 }
 

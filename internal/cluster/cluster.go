@@ -102,7 +102,8 @@ type Cluster struct {
 	ctx      context.Context
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
-	changing sync.Mutex // one join or leave at a time
+	ends     sync.WaitGroup // ends of connections being noted
+	changing sync.Mutex     // one join or leave at a time
 	cordoned atomic.Bool
 	started  time.Time
 	links    links
@@ -134,6 +135,7 @@ func (c *Cluster) Run(ctx context.Context) error {
 	c.wg.Go(c.watchNodes)
 	<-ctx.Done()
 	c.stop()
+	c.ends.Wait()
 	c.wg.Wait()
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -69,7 +70,45 @@ func (c *Cluster) Join(ctx context.Context, discovery string, progress func(Prog
 		return err
 	}
 	progress(Progress{JoinMerge, "merging this node's sessions and retained messages"})
-	return c.merge(ctx)
+	if err := c.merge(ctx); err != nil {
+		return err
+	}
+	c.awaitVote(ctx)
+	return nil
+}
+
+// voteTimeout bounds how long a join that is complete waits for what follows
+// by itself.
+const voteTimeout = 5 * time.Second
+
+// awaitVote waits until this node votes, if there is a seat left, and is
+// linked to every running member, so that a script that joins several nodes
+// one after the other finds each as it will stay.
+func (c *Cluster) awaitVote(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, voteTimeout)
+	defer cancel()
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for !c.settledIn() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Cluster) settledIn() bool {
+	voters := c.cfg.Meta.Status().Voters
+	if !slices.Contains(voters, c.cfg.Self) && len(voters) < meta.MaxVoters {
+		return false
+	}
+	for _, m := range c.cfg.Meta.Members() {
+		if m.ID != c.cfg.Self && m.Up && !c.cfg.Port.Up(m.ID) {
+			return false
+		}
+	}
+	return true
 }
 
 // discover connects to the discovery node and finds out who it is.

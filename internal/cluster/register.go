@@ -73,12 +73,26 @@ func (c *Cluster) Ended(_ context.Context, e session.End) {
 	if !e.Durable {
 		c.cfg.Router.Forget(e.ID)
 	}
-	c.wg.Go(func() {
+	c.ends.Go(func() {
 		_, err := c.cfg.Meta.Release(c.ctx, meta.ReleaseRequest{ID: e.ID, Epoch: e.Epoch, Durable: e.Durable, Expiry: e.Expiry, At: e.At})
 		if err != nil && !over(err) && c.ctx.Err() == nil {
 			c.log.Warn("the end of a connection could not be noted in the cluster", "client", e.ID.String(), "error", err)
 		}
 	})
+}
+
+// Flush waits until the ends of connections are noted in the cluster, or ctx
+// ends.
+func (c *Cluster) Flush(ctx context.Context) {
+	done := make(chan struct{})
+	go func() {
+		c.ends.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // over reports whether the session has gone on without this connection.
