@@ -135,7 +135,7 @@ func TestLeaderKilled(t *testing.T) {
 	var wg sync.WaitGroup
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 	defer cancel()
-	lead := leaderOf(nodes)
+	lead := leaderOf(t, nodes)
 	var done sync.Map
 	for _, n := range nodes {
 		if n == lead {
@@ -283,7 +283,7 @@ func TestJoinMergesAndAbortRestores(t *testing.T) {
 
 func TestRemoveMember(t *testing.T) {
 	nodes := cluster(t, 3)
-	lead := leaderOf(nodes)
+	lead := leaderOf(t, nodes)
 	if err := nodes[1].store.RemoveMember(t.Context(), lead.id); err != nil {
 		t.Fatal(err)
 	}
@@ -328,7 +328,7 @@ func TestFencedNodeTakesNewIncarnation(t *testing.T) {
 
 func TestDeadMemberDelaysVisibilityByItsLease(t *testing.T) {
 	nodes := cluster(t, 3)
-	lead := leaderOf(nodes)
+	lead := leaderOf(t, nodes)
 	for _, n := range nodes {
 		if n != lead {
 			n.crash()
@@ -357,4 +357,60 @@ func TestAbandonedRegistrationIsReleased(t *testing.T) {
 	b.start()
 	mustRegister(t, a, durable("d"), Options{}) // behind c, which may have been lost with its leader or not
 	await(t, "the session is offline", func() bool { s, ok := a.store.Session(sid("c")); return !ok || !s.Connected() })
+}
+
+func TestSnapshotsReachFollowersAndRestarts(t *testing.T) {
+	small := func(c *Config) { c.SnapshotBytes = 4 << 10 }
+	nodes := cluster(t, 2, small)
+	lead := leaderOf(t, nodes)
+	for i := range 200 {
+		c := fmt.Sprint("c", i)
+		mustSubscribe(t, lead, c, mustRegister(t, lead, durable(c), Options{}).Epoch, Options{}, "f/"+c)
+	}
+	for _, n := range nodes {
+		await(t, "a snapshot is there", func() bool { l, err := n.store.node.snaps.List(); return err == nil && len(l) > 0 && l[0].Index > 20 })
+		before := n.rec.resets
+		n.crash()
+		n.start(small)
+		await(t, "the restarted node has all", func() bool {
+			st := n.store.Status()
+			return st.Quorum && !st.Provisional && n.store.View().SessionCount() == 200 && n.rec.hasRoute("f/c199", lead.id)
+		})
+		if before == 0 {
+			t.Error("no reset before the restart")
+		}
+	}
+	// A node that joins gets the snapshot, not the log.
+	late := nodes[0].net.node(3).start(small)
+	late.join(t, nodes[0])
+	if n := late.store.View().SessionCount(); n != 200 || !late.rec.hasRoute("f/c0", lead.id) {
+		t.Errorf("%d sessions on the joined node", n)
+	}
+}
+
+func TestHungDiskEndsTheNode(t *testing.T) {
+	n := newNetwork(t).node(1).start()
+	n.store.node.log.since.Store(time.Now().Add(-2 * hungAfter).UnixNano())
+	select {
+	case err := <-n.fatal:
+		if !errors.Is(err, ErrHungDisk) {
+			t.Error(err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("a hung disk was not noticed")
+	}
+}
+
+func TestAddressChange(t *testing.T) {
+	nodes := cluster(t, 2)
+	b := nodes[1]
+	b.crash()
+	b.moved = "elsewhere:1"
+	b.start()
+	await(t, "the new address is known", func() bool {
+		m, ok := nodes[0].store.Member(2)
+		st := b.store.Status()
+		return ok && m.Address == "elsewhere:1" && st.Quorum && !st.Provisional
+	})
+	mustRegister(t, b, durable("c"), Options{})
 }

@@ -49,7 +49,7 @@ func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
 	}
 	f.store.mu.Lock()
 	defer f.store.mu.Unlock()
-	return &snapshot{fsm: f, state: f.state.copy(), logged: f.logged.Load()}, nil
+	return &snapshot{fsm: f, state: f.state.copy()}, nil
 }
 
 // Restore implements raft.FSM: it builds aside and swaps.
@@ -67,9 +67,8 @@ func (f *fsm) Restore(r io.ReadCloser) error {
 
 // snapshot is a frozen state on its way to disk.
 type snapshot struct {
-	fsm    *fsm
-	state  *state
-	logged int64
+	fsm   *fsm
+	state *state
 }
 
 // Persist implements raft.FSMSnapshot. It runs beside applying and is
@@ -96,7 +95,6 @@ func (p *snapshot) Persist(sink raft.SnapshotSink) error {
 		return errors.Join(err, sink.Cancel())
 	}
 	p.fsm.saved.Store(total)
-	p.fsm.logged.Add(-p.logged)
 	if err := sink.Close(); err != nil {
 		return fmt.Errorf("writing snapshot: %w", err)
 	}

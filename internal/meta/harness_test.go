@@ -90,6 +90,7 @@ type testNode struct {
 	lis         *bufconn.Listener
 	conns       []*grpc.ClientConn
 	removed     chan struct{}
+	moved       string // another address, after a restart
 	fatal       chan error
 }
 
@@ -107,7 +108,12 @@ func (n *network) node(id message.NodeID) *testNode {
 	return tn
 }
 
-func (tn *testNode) address() string { return fmt.Sprintf("node-%d:1", tn.id) }
+func (tn *testNode) address() string {
+	if tn.moved != "" {
+		return tn.moved
+	}
+	return fmt.Sprintf("node-%d:1", tn.id)
+}
 
 // start opens the node's store, with a larger incarnation each time.
 func (tn *testNode) start(tune ...func(*Config)) *testNode {
@@ -271,20 +277,25 @@ func cluster(t *testing.T, n int, tune ...func(*Config)) []*testNode {
 		}
 	}
 	for _, tn := range out { // the leader's own configuration may not be committed yet
-		await(t, "all vote", func() bool { st := tn.store.Status(); return len(st.Voters) == min(n, MaxVoters) && st.Commit == st.LastIndex })
+		await(t, "all vote", func() bool {
+			st := tn.store.Status()
+			return len(st.Voters) == min(n, MaxVoters) && st.Commit == st.LastIndex
+		})
 	}
 	return out
 }
 
-func leaderOf(nodes []*testNode) *testNode {
-	for {
+func leaderOf(t *testing.T, nodes []*testNode) (lead *testNode) {
+	t.Helper()
+	await(t, "somebody leads", func() bool {
 		for _, n := range nodes {
 			if n.store != nil && n.store.leading.Load() != nil {
-				return n
+				lead = n
 			}
 		}
-		time.Sleep(time.Millisecond) // polled by every caller
-	}
+		return lead != nil
+	})
+	return lead
 }
 
 func sid(c string) message.SessionID { return message.SessionID{ClientID: c} }

@@ -58,6 +58,26 @@ func (s *Store) run() {
 	}
 }
 
+// watch ends the node when its disk hangs. It is no part of the run loop,
+// which may itself wait for the disk.
+func (s *Store) watch() {
+	tick := time.NewTicker(hungAfter / 10)
+	defer tick.Stop()
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case now := <-tick.C:
+			s.mu.RLock()
+			n := s.node
+			s.mu.RUnlock()
+			if n != nil && n.log.hung(now) {
+				s.fatal(ErrHungDisk)
+			}
+		}
+	}
+}
+
 // call runs fn on the run loop.
 func (s *Store) call(ctx context.Context, fn func() error) error {
 	done := make(chan error, 1)
@@ -75,9 +95,6 @@ func (s *Store) call(ctx context.Context, fn func() error) error {
 func (s *Store) step(now time.Time) {
 	if s.ctx.Err() != nil || s.node == nil {
 		return
-	}
-	if s.node.log.hung(now) {
-		s.fatal(ErrHungDisk)
 	}
 	leader := s.node.leader()
 	if s.session != nil && s.session.leader != leader {

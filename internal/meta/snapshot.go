@@ -2,6 +2,7 @@ package meta
 
 import (
 	"bufio"
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,7 +26,8 @@ const (
 	snapshotFormat = 1
 	// maxRecord bounds one record of a snapshot: a retained message may have
 	// 256 MiB, the limit of MQTT, and its topic.
-	maxRecord = 257 << 20
+	maxRecord     = 257 << 20
+	snapshotBlock = 256 << 10
 )
 
 var errSnapshot = errors.New("snapshot is damaged")
@@ -38,7 +40,7 @@ func (s *state) writeSnapshot(w io.Writer, sent func(n int) error) error {
 	if _, err := w.Write(append([]byte(snapshotMagic), snapshotFormat)); err != nil {
 		return fmt.Errorf("writing snapshot: %w", err)
 	}
-	zw := s2.NewWriter(w, s2.WriterConcurrency(1))
+	zw := s2.NewWriter(w, s2.WriterConcurrency(1), s2.WriterBlockSize(snapshotBlock))
 	sum := crc32.New(castagnoli)
 	out := io.MultiWriter(zw, sum)
 	put := func(m proto.Message) error {
@@ -209,10 +211,9 @@ func decodeSnapshot(r io.Reader) (*state, error) {
 	if head[len(snapshotMagic)] != snapshotFormat {
 		return nil, fmt.Errorf("format %d: %w", head[len(snapshotMagic)], ErrUnknownCommand)
 	}
-	in := &summedReader{r: bufio.NewReaderSize(s2.NewReader(r), 64<<10), sum: crc32.New(castagnoli)}
-	read := protodelim.UnmarshalOptions{MaxSize: maxRecord}
+	in := &summedReader{r: bufio.NewReaderSize(s2.NewReader(r, s2.ReaderMaxBlockSize(4*snapshotBlock)), 64<<10), sum: crc32.New(castagnoli)}
 	var h metapb.SnapshotHeader
-	if err := read.UnmarshalFrom(in, &h); err != nil {
+	if err := in.next(&h); err != nil {
 		return nil, err
 	}
 	s := newState()
@@ -220,7 +221,7 @@ func decodeSnapshot(r io.Reader) (*state, error) {
 	s.generation = message.Generation{Number: h.GetGeneration(), Random: h.GetGenerationId()}
 	for range recordCount(&h) {
 		var rec metapb.SnapshotRecord
-		if err := read.UnmarshalFrom(in, &rec); err != nil {
+		if err := in.next(&rec); err != nil {
 			return nil, err
 		}
 		if err := s.load(&rec); err != nil {
@@ -292,14 +293,34 @@ func (s *state) load(rec *metapb.SnapshotRecord) error {
 type summedReader struct {
 	r   *bufio.Reader
 	sum hash.Hash32
+	buf bytes.Buffer
 }
 
+// next reads one record. Memory grows with what is there, not with the length
+// that the record claims.
+func (s *summedReader) next(m proto.Message) error {
+	n, err := binary.ReadUvarint(s)
+	if err != nil {
+		return err
+	}
+	if n > maxRecord {
+		return fmt.Errorf("record of %d bytes: %w", n, errSnapshot)
+	}
+	s.buf.Reset()
+	if _, err := io.CopyN(&s.buf, s, int64(n)); err != nil {
+		return err
+	}
+	return proto.Unmarshal(s.buf.Bytes(), m)
+}
+
+// Read implements io.Reader.
 func (s *summedReader) Read(p []byte) (int, error) {
 	n, err := s.r.Read(p)
 	s.sum.Write(p[:n])
 	return n, err
 }
 
+// ReadByte implements io.ByteReader.
 func (s *summedReader) ReadByte() (byte, error) {
 	b, err := s.r.ReadByte()
 	if err == nil {

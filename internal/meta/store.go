@@ -91,6 +91,7 @@ func Open(cfg Config) (*Store, error) {
 		return nil, errors.Join(err, s.closeDisk())
 	}
 	s.wg.Go(s.run)
+	s.wg.Go(s.watch)
 	if s.node.sole() {
 		select {
 		case <-s.attached:
