@@ -44,12 +44,7 @@ func (c *conn) newSlot(p *packet.Publish) *ackSlot {
 		if limit <= 0 {
 			limit = 65535
 		}
-		for _, a := range o.acks {
-			if a.kind == packet.TypePuback {
-				open++
-			}
-		}
-		if open >= limit {
+		if open+o.pubacks >= limit {
 			return nil
 		}
 	} else {
@@ -66,6 +61,9 @@ func (c *conn) slot(kind packet.Type, pid uint16) *ackSlot {
 	fn := s.fn
 	*s = ackSlot{c: c, q: c.q, fn: fn, kind: kind, pid: pid}
 	c.out.acks = append(c.out.acks, s)
+	if kind == packet.TypePuback {
+		c.out.pubacks++
+	}
 	return s
 }
 

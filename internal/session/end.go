@@ -68,6 +68,7 @@ func (c *conn) finish() {
 	}
 	close(c.finished)
 	c.out.drop()
+	<-c.out.over
 	c.wg.Wait()
 	c.nc.Close()
 	c.in.release()

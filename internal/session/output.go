@@ -32,13 +32,39 @@ type output struct {
 	space   sync.Cond  // control and acks have become shorter
 	control []byte
 	acks    []*ackSlot // in the order of the PUBLISHes
+	pubacks int        // those of QoS 1 among acks
 	att     *queue.Attachment
 	last    *ending // write what is there, DISCONNECT, close
 	dropped bool
 	feeding chan struct{} // retained messages wait for room
+
+	// over is closed by the writer when it has written the last bytes; after
+	// that none is started any more.
+	over     chan struct{}
+	overOnce sync.Once
 }
 
-func (o *output) init() { o.space.L = &o.mu }
+func (o *output) init() {
+	o.space.L = &o.mu
+	o.over = make(chan struct{})
+}
+
+// runWriter runs the writer; the connection's finish waits for its last run.
+func (c *conn) runWriter() {
+	ok := false
+	defer func() {
+		if !ok { // it panicked: nobody writes any more
+			c.nc.Close()
+			c.out.end()
+		}
+	}()
+	c.m.guard(c, func() {
+		c.write()
+		ok = true
+	})
+}
+
+func (o *output) end() { o.overOnce.Do(func() { close(o.over) }) }
 
 func (o *output) wake(c *conn) {
 	for {
@@ -48,7 +74,7 @@ func (o *output) wake(c *conn) {
 		case s == writerRuns && o.state.CompareAndSwap(writerRuns, writerAgain):
 			return
 		case s == writerIdle && o.state.CompareAndSwap(writerIdle, writerRuns):
-			c.spawn(c.write)
+			go c.runWriter()
 			return
 		}
 	}
@@ -160,6 +186,9 @@ func (c *conn) gather(s *scratch) (*queue.Attachment, *ending) {
 		if !a.silent {
 			s.buf = c.encodeAck(s.buf, a)
 		}
+		if a.kind == packet.TypePuback {
+			o.pubacks--
+		}
 		o.acks[n] = nil
 		n++
 		c.m.freeSlot(a)
@@ -194,6 +223,7 @@ func (c *conn) farewell(s *scratch, e *ending) {
 		c.m.count.bytesSent.Add(n)
 	}
 	c.nc.Close()
+	c.out.end()
 }
 
 // encode appends one packet of the queue.

@@ -214,7 +214,12 @@ func TestOrder(t *testing.T) {
 								t.Fatal("no session present")
 							}
 						} else {
-							n.wg.Go(func() { publishAll(pub, "o", qos, count) })
+							done := make(chan struct{})
+							go func() {
+								defer close(done)
+								publishAll(pub, "o", qos, count)
+							}()
+							defer func() { <-done }()
 						}
 						if d := cmp.Diff(numbered(count), receive(sub, count)); d != "" {
 							t.Fatal(d)
