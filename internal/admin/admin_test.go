@@ -46,6 +46,7 @@ func (f *fake) Join(ctx context.Context, d string, p func(JoinProgress)) (JoinRe
 func (f *fake) Leave(ctx context.Context, r LeaveRequest, p func(LeaveProgress)) (LeaveResult, error) {
 	return f.leave(ctx, r, p)
 }
+
 func (f *fake) Status(context.Context) (Status, error) { return Status{Node: "n1", NumOnline: 3}, nil }
 func (f *fake) Ping(context.Context) (Pong, error)     { return Pong{Node: "n1", Ready: true}, nil }
 func (f *fake) Each(_ context.Context, s Scope, fn func(*Session) bool) error {

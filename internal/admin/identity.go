@@ -127,7 +127,7 @@ func inGroup(uid int, gids []int, group int) bool {
 func TLSTransport(cfg *tls.Config) credentials.TransportCredentials {
 	return handshake{proto: "tls", server: func(c net.Conn) (net.Conn, Identity, error) {
 		conn := tls.Server(c, cfg)
-		if err := conn.Handshake(); err != nil { // gRPC's connection timeout bounds it
+		if err := conn.HandshakeContext(context.Background()); err != nil { // gRPC put a deadline on c
 			return nil, Identity{}, err
 		}
 		state := conn.ConnectionState()

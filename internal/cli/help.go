@@ -24,7 +24,11 @@ func flagNames(cmd *cobra.Command) []string {
 // keys as flags and the sentinel of optional values.
 func help(cmd *cobra.Command, out io.Writer) {
 	w := bufio.NewWriter(out)
-	defer w.Flush()
+	page(cmd, w)
+	_ = w.Flush() // help that cannot be written has nobody to tell
+}
+
+func page(cmd *cobra.Command, w io.Writer) {
 	program := cmd.Root().Name()
 	fmt.Fprintf(w, "%s\n", strings.TrimSpace(cmd.Long))
 	if !cmd.Runnable() {

@@ -136,7 +136,7 @@ func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		conn.Close()
+		_ = conn.Close()
 		g.Stop()
 		if err := <-done; err != nil {
 			t.Error(err)

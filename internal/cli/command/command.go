@@ -106,7 +106,7 @@ func MarkDestructive(cmd *cobra.Command) {
 	cmd.Annotations[Destructive] = "true"
 }
 
-// ErrRefused: the answer at the prompt was no.
+// ErrRefused is returned by Confirm when the answer at the prompt was no.
 var ErrRefused = errors.New("refused at the prompt; nothing was changed")
 
 // Confirm asks before something is ended or deleted, but only a person: without

@@ -53,7 +53,7 @@ func Connect(f *Factory) {
 		mu.Lock()
 		defer mu.Unlock()
 		if conn != nil {
-			conn.Close()
+			_ = conn.Close()
 		}
 	}
 }

@@ -132,10 +132,10 @@ func fromStatus(st *status.Status, program string) *Failure {
 			f.Hint = hint(info, program)
 		}
 	}
-	switch {
-	case f.Reason == "DEADLINE_EXCEEDED":
+	switch f.Reason {
+	case "DEADLINE_EXCEEDED":
 		f.Message, f.Hint = "no answer in time; the work may go on", "a longer time can be given: --timeout 60s"
-	case f.Reason == "UNAVAILABLE":
+	case "UNAVAILABLE":
 		f.Message = "the broker went away: " + f.Message
 	}
 	return f

@@ -62,6 +62,7 @@ func NewTable(w io.Writer, format Format, columns ...string) *Table {
 		_ = t.csv.Write(columns) // an error sticks and comes back from Close
 	case JSON:
 		fmt.Fprint(t.w, `{"type":"table","table":[`)
+	case Human: // needs all rows first
 	}
 	return t
 }
@@ -73,7 +74,7 @@ func (t *Table) Row(cells ...any) error {
 	switch t.format {
 	case JSON:
 		if t.rows > 1 {
-			t.w.WriteByte(',')
+			fmt.Fprint(t.w, ",")
 		}
 		return t.jsonRow(cells)
 	case CSV:
@@ -133,10 +134,10 @@ func (t *Table) box() error {
 }
 
 func (t *Table) jsonRow(cells []any) error {
-	t.w.WriteByte('{')
+	fmt.Fprint(t.w, "{")
 	for i, c := range cells {
 		if i > 0 {
-			t.w.WriteByte(',')
+			fmt.Fprint(t.w, ",")
 		}
 		v, err := jsonValue(c)
 		if err != nil {

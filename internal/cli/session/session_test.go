@@ -138,6 +138,22 @@ func TestDisconnect(t *testing.T) {
 	}
 }
 
+func TestDisconnectParsing(t *testing.T) {
+	var got disconnectOptions
+	f, _, _ := clitest.Factory(t, &clitest.API{})
+	parse := func(args ...string) error {
+		return clitest.Execute(t, newDisconnect(f, func(_ context.Context, o disconnectOptions) error { got = o; return nil }), args...)
+	}
+	if err := parse("client-id=a=b", "-cm", "mp"); err != nil || got != (disconnectOptions{"a=b", "mp", true}) {
+		t.Errorf("%+v, %v", got, err)
+	}
+	for _, args := range [][]string{{}, {"a"}, {"client-id="}, {"client_id=a"}, {"client-id=a", "b"}, {"client-id=a", "mountpoint=m"}} {
+		if err := parse(args...); err == nil || command.Explain(t.Context(), err, "mqadmin", "").Code != command.ExitUsage {
+			t.Errorf("%q: %v", args, err)
+		}
+	}
+}
+
 func TestOnlyCleanupAsks(t *testing.T) {
 	f, _, _ := clitest.Factory(t, &clitest.API{DisconnectFunc: func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error) {
 		return &pb.DisconnectSessionResponse{}, nil
