@@ -242,7 +242,7 @@ func (c *command) console(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	for _, w := range cfg.Warnings() {
 		log.Warn(fmt.Sprint(w))
 	}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -72,7 +73,7 @@ func (b *Broker) mqttAddresses() string {
 	for _, st := range b.listeners.List() {
 		address := st.Address
 		if st.Port > 0 {
-			address = net.JoinHostPort(st.Address, fmt.Sprint(st.Port))
+			address = net.JoinHostPort(st.Address, strconv.Itoa(st.Port))
 		}
 		out = append(out, address)
 	}

@@ -101,7 +101,7 @@ func (n *Node) dirs() []string {
 // Start runs `broker console` and returns when it serves, or with what it
 // printed when it does not.
 func (n *Node) Start(ctx context.Context) error {
-	n.cmd = exec.Command(filepath.Join(n.Bin, "broker"), append([]string{"console"}, n.dirs()...)...) //nolint:noctx // Kill and Stop end it; the context bounds only the start
+	n.cmd = exec.Command(filepath.Join(n.Bin, "broker"), append([]string{"console"}, n.dirs()...)...)
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -191,6 +191,12 @@ func (n *Node) Running() bool {
 // Exited is closed when the process has ended.
 func (n *Node) Exited() <-chan struct{} { return n.exited }
 
+// ExitCode is the status of a process that has ended, −1 if a signal ended it.
+func (n *Node) ExitCode() int {
+	<-n.exited
+	return n.cmd.ProcessState.ExitCode()
+}
+
 // Tail returns the last of what the process printed.
 func (n *Node) Tail() string { return n.tail.String() }
 
@@ -228,7 +234,7 @@ func Run(ctx context.Context, name string, args ...string) Result {
 
 // FreeAddress returns a loopback address that nothing listens on now.
 func FreeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // closed at once
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

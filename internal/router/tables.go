@@ -170,11 +170,10 @@ func (r *Router) setMember(m meta.SharedMember, present bool) {
 }
 
 // setLocal enters an ordinary subscription; shared ones live in the groups.
-func (r *Router) setLocal(id message.SessionID, sub message.Subscription, clean bool) (first bool) {
-	if isShared(sub.Filter) {
-		return false
+func (r *Router) setLocal(id message.SessionID, sub message.Subscription, clean bool) {
+	if !isShared(sub.Filter) {
+		r.tables.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, clean))
 	}
-	return r.tables.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, clean))
 }
 
 func (r *Router) deleteLocal(id message.SessionID, filter string) {
