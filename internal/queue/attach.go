@@ -42,11 +42,11 @@ type Queue struct {
 	// cursor is where the messages on disk begin; of a lifo queue where they
 	// end.
 	cursor uint64
+	floor  uint64 // a full lifo queue has dropped what is below
 	// surplus messages on disk below surplusEnd are over max_online_messages:
 	// after keepDisk of them the rest is dropped as it is read.
 	surplus, keepDisk int
 	surplusEnd        uint64
-	reading           bool
 
 	startedAt, offlineSince time.Time
 	expire, delay, retry    *time.Timer

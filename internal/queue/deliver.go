@@ -162,6 +162,9 @@ func (q *Queue) keep(e *entry) {
 	}
 	if q.att == nil || q.held || q.draining {
 		q.disk++
+		if q.opts.LIFO {
+			q.cursor = e.seq + 1
+		}
 		return
 	}
 	if q.opts.LIFO {
@@ -229,7 +232,7 @@ func (q *Queue) dropOldest() bool {
 	seq, m := uint64(0), (*message.Message)(nil)
 	switch {
 	case q.disk > 0:
-		page, err := q.m.cfg.Store.ReadQueue(q.id, 0, q.win.len()+1)
+		page, err := q.m.cfg.Store.ReadQueue(q.id, q.floor, q.win.len()+1)
 		if err != nil {
 			return false
 		}
@@ -243,6 +246,7 @@ func (q *Queue) dropOldest() bool {
 			return false
 		}
 		q.disk--
+		q.floor = seq + 1 // its removal may not be on disk when the next is looked for
 	case q.pending.len() > 0:
 		e := q.pending.popFront()
 		e.gone = true

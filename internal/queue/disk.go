@@ -128,6 +128,10 @@ func (q *Queue) place(page []msgstore.Stored) {
 func (q *Queue) readPage(a *Attachment) bool {
 	q.mu.Lock()
 	from, limit, lifo := q.cursor, q.m.cfg.HeadPage, q.opts.LIFO
+	if lifo && q.held { // the newest are not known yet
+		q.mu.Unlock()
+		return false
+	}
 	skip := map[uint64]bool{}
 	if lifo {
 		for _, e := range q.win.byID {

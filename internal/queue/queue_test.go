@@ -3,6 +3,7 @@ package queue
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
@@ -388,12 +389,21 @@ func TestStateMachine(t *testing.T) {
 		})
 		offline()
 		a, c = r.attach(o)
-		for range 100_000 {
+		for {
 			i, _ := r.m.Info(sid)
 			if i.Pending == 0 && i.Inflight == 0 {
 				break
 			}
-			take(a.Pull(nil, 4))
+			list := a.Pull(nil, 4)
+			take(list)
+			if len(list) == 0 && len(pubs) == 0 && len(rels) == 0 {
+				select { // a wake-up that never comes is a stalled session
+				case <-c.woken:
+					continue
+				case <-time.After(10 * time.Second):
+					t.Fatalf("stalled: %+v", i)
+				}
+			}
 			for pid, p := range pubs {
 				if delete(pubs, pid); p.QoS == 1 {
 					r.must(a.Puback(pid))
@@ -404,10 +414,6 @@ func TestStateMachine(t *testing.T) {
 			for pid := range rels {
 				delete(rels, pid)
 				r.must(a.Pubcomp(pid))
-			}
-			select {
-			case <-c.woken:
-			default:
 			}
 		}
 		if len(seen) != sent {
