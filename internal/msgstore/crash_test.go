@@ -47,7 +47,7 @@ func (m model) step(rng *rand.Rand, b *Batch, next *uint64) {
 		switch p := rng.IntN(100); {
 		case p < 45:
 			*next++
-			mm := msg(*next, rng.IntN(3)*150)
+			mm := msg(*next, rng.IntN(3)*400)
 			for i := range 1 + rng.IntN(3) { // fan-out
 				other := fmt.Sprint("c", (rng.IntN(5)+i)%5)
 				if m.queues[other] == nil {
@@ -125,10 +125,13 @@ func runToCrash(t *testing.T, seed uint64, mode SyncMode) crashRun {
 	fs := vfs.NewCrashableMem()
 	c := testConfig(fs)
 	c.Sync = mode
+	if seed%2 == 0 {
+		c.memTable = 16 << 10 // flushes, new logs and compactions as well
+	}
 	s := open(t, c)
 	r := crashRun{models: []model{newModel()}}
 	var next uint64
-	batches := 20 + rng.IntN(60)
+	batches := 20 + rng.IntN(120)
 	crashAt := rng.IntN(batches)
 	var mu sync.Mutex
 	acked, crashed := 0, make(chan struct{})

@@ -16,11 +16,17 @@ var errFenced = errors.New("cut off after an I/O error")
 // fence stands between one Pebble instance and the file system. The first
 // write that fails trips it: from then on nothing of that instance reaches the
 // disk, so it can be left to die at its own pace while the directory is opened
-// again. Pebble itself cannot go on after a failed write of its log (an fsync
-// that failed once may succeed later without having written anything).
+// again. It could not go on: an fsync that failed once may succeed later
+// without having written anything.
 //
-// It also carries out the sync mode: with SyncInterval and SyncNever an fsync of
-// the current write-ahead log is put off. A log that is full is brought to the
+// Pebble survives errors of tables and of its manifest, but a failed write or
+// creation of its write-ahead log ends the process (it panics in rotateWAL with
+// a mutex in a state that makes the panic fatal). So a tripped fence takes what
+// goes to the log, or to a directory, with apparent success and drops it; the
+// committer trusts no result without asking err.
+//
+// The fence also carries out the sync mode: with SyncInterval and SyncNever an
+// fsync of the current log is put off. A log that is full is brought to the
 // disk in every mode, because Pebble takes a torn one for corruption unless it
 // is the last.
 type fence struct {
@@ -78,33 +84,52 @@ func (f *fence) write(op func() error) error {
 	return err
 }
 
+// fileKind tells how the operations on a file fail.
+type fileKind byte
+
+const (
+	kindOther fileKind = iota
+	kindLog            // write-ahead log: seems to succeed
+	kindDir            // directory: seems to succeed
+)
+
+func kindOf(name string) fileKind {
+	if strings.HasSuffix(name, ".log") {
+		return kindLog
+	}
+	return kindOther
+}
+
 // open is write for operations that return a file.
-func (f *fence) open(name string, op func() (vfs.File, error)) (vfs.File, error) {
+func (f *fence) open(kind fileKind, op func() (vfs.File, error)) (vfs.File, error) {
 	var file vfs.File
 	err := f.write(func() (err error) {
 		file, err = op()
 		return err
 	})
 	if err != nil {
-		return nil, err
+		if kind == kindOther {
+			return nil, err
+		}
+		file = vfs.NewMemFile(nil) // never written to
 	}
-	return &fenceFile{File: file, f: f, log: strings.HasSuffix(name, ".log")}, nil
+	return &fenceFile{File: file, f: f, kind: kind}, nil
 }
 
 func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open(name, func() (vfs.File, error) { return f.FS.Create(name, c) })
+	return f.open(kindOf(name), func() (vfs.File, error) { return f.FS.Create(name, c) })
 }
 
 func (f *fence) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {
-	return f.open(name, func() (vfs.File, error) { return f.FS.OpenReadWrite(name, c, opts...) })
+	return f.open(kindOf(name), func() (vfs.File, error) { return f.FS.OpenReadWrite(name, c, opts...) })
 }
 
 func (f *fence) ReuseForWrite(oldname, newname string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open(newname, func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, c) })
+	return f.open(kindOf(newname), func() (vfs.File, error) { return f.FS.ReuseForWrite(oldname, newname, c) })
 }
 
 func (f *fence) OpenDir(name string) (vfs.File, error) {
-	return f.open(name, func() (vfs.File, error) { return f.FS.OpenDir(name) })
+	return f.open(kindDir, func() (vfs.File, error) { return f.FS.OpenDir(name) })
 }
 
 func (f *fence) Link(oldname, newname string) error {
@@ -160,30 +185,58 @@ func (f *fence) syncLogs() error {
 // fenceFile is a file opened for writing behind a fence.
 type fenceFile struct {
 	vfs.File
-	f   *fence
-	log bool // a write-ahead log
+	f    *fence
+	kind fileKind
 }
 
-func (w *fenceFile) Write(p []byte) (n int, err error) {
-	err = w.f.write(func() (err error) {
+// write runs an operation on the file; if it fails, the fence is tripped, and
+// what goes to a log or a directory seems to succeed.
+func (w *fenceFile) write(op func() error) error {
+	err := w.f.write(op)
+	if w.kind != kindOther {
+		return nil
+	}
+	return err
+}
+
+func (w *fenceFile) Write(p []byte) (int, error) {
+	n := 0
+	err := w.write(func() (err error) {
 		n, err = w.File.Write(p)
 		return err
 	})
+	if err == nil {
+		n = len(p)
+	}
 	return n, err
 }
 
-func (w *fenceFile) WriteAt(p []byte, off int64) (n int, err error) {
-	err = w.f.write(func() (err error) {
+func (w *fenceFile) WriteAt(p []byte, off int64) (int, error) {
+	n := 0
+	err := w.write(func() (err error) {
 		n, err = w.File.WriteAt(p, off)
 		return err
 	})
+	if err == nil {
+		n = len(p)
+	}
 	return n, err
+}
+
+// Preallocate matters only if there is no space; not every file system can.
+func (w *fenceFile) Preallocate(offset, length int64) error {
+	return w.write(func() error {
+		if err := w.File.Preallocate(offset, length); vfs.IsNoSpaceError(err) {
+			return err
+		}
+		return nil
+	})
 }
 
 // deferred reports whether an fsync of this file is left to the sync mode, and
 // notes that it is due.
 func (w *fenceFile) deferred() bool {
-	if !w.log || w.f.mode == SyncAlways {
+	if w.kind != kindLog || w.f.mode == SyncAlways {
 		return false
 	}
 	w.f.logMu.Lock()
@@ -194,23 +247,23 @@ func (w *fenceFile) deferred() bool {
 
 func (w *fenceFile) Sync() error {
 	if w.deferred() {
-		return w.f.err()
+		return nil
 	}
-	return w.f.write(w.File.Sync)
+	return w.write(w.File.Sync)
 }
 
 func (w *fenceFile) SyncData() error {
 	if w.deferred() {
-		return w.f.err()
+		return nil
 	}
-	return w.f.write(w.File.SyncData)
+	return w.write(w.File.SyncData)
 }
 
 func (w *fenceFile) SyncTo(length int64) (full bool, err error) {
 	if w.deferred() {
-		return false, w.f.err()
+		return false, nil
 	}
-	err = w.f.write(func() (err error) {
+	err = w.write(func() (err error) {
 		full, err = w.File.SyncTo(length)
 		return err
 	})
@@ -223,9 +276,15 @@ func (w *fenceFile) Close() error {
 	due := w.f.dirty[w]
 	delete(w.f.dirty, w)
 	w.f.logMu.Unlock()
-	var err error
 	if due {
-		err = w.f.write(w.File.SyncData)
+		_ = w.write(w.File.SyncData) // trips the fence
 	}
-	return errors.Join(err, w.File.Close())
+	err := w.File.Close()
+	if err != nil {
+		w.f.trip(err)
+	}
+	if w.kind != kindOther {
+		return nil
+	}
+	return err
 }

@@ -55,7 +55,7 @@ func (s *Store) openInstance() (in *instance, err error) {
 	o := &pebble.Options{
 		FS:                          in.fence,
 		Cache:                       s.cache,
-		MemTableSize:                memTableBytes,
+		MemTableSize:                s.c.memTable,
 		MemTableStopWritesThreshold: 4,
 		L0CompactionThreshold:       2,
 		FlushDelayDeleteRange:       rangeFlushDelay,
@@ -72,7 +72,7 @@ func (s *Store) openInstance() (in *instance, err error) {
 		in.fence.trip(err)
 		return nil, firstError(in.fence.cause, err)
 	}
-	if err = in.load(); err != nil {
+	if err = firstError(in.fence.err(), in.load()); err != nil {
 		in.fence.trip(err)
 		return nil, firstError(err, in.db.Close())
 	}

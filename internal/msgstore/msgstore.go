@@ -93,6 +93,8 @@ type Config struct {
 	// OnFailure is called with the cause when the store becomes unavailable and
 	// with nil when it is back, from a goroutine of the store. Optional.
 	OnFailure func(error)
+
+	memTable uint64 // size of a memtable, small in tests
 }
 
 // Errors of the store.

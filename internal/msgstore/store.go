@@ -87,6 +87,9 @@ func (c Config) withDefaults() Config {
 			*d.v = d.def
 		}
 	}
+	if c.memTable == 0 {
+		c.memTable = memTableBytes
+	}
 	if c.EmbedBelow == 0 {
 		c.EmbedBelow = DefaultEmbedBelow
 	}
