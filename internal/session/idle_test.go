@@ -49,7 +49,9 @@ func BenchmarkIdleConnection(b *testing.B) {
 				b.Fatal(err)
 			}
 		}
-		b.ReportMetric(float64(memory()-before)/count, "B/conn")
+		after := memory()
+		b.ReportMetric(float64(after.HeapInuse-before.HeapInuse)/count, "heap-B/conn")
+		b.ReportMetric(float64(after.StackInuse-before.StackInuse)/count, "stack-B/conn")
 		for _, c := range conns {
 			c.Close()
 		}
@@ -60,11 +62,11 @@ func BenchmarkIdleConnection(b *testing.B) {
 
 // memory returns heap and stack in use after collection; stacks shrink by half
 // in each.
-func memory() uint64 {
+func memory() runtime.MemStats {
 	for range 4 {
 		runtime.GC()
 	}
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
+	return m
 }
