@@ -3,7 +3,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 buf=(go tool "-modfile=$PWD/scripts/tools/buf.mod" buf)
-for dir in proto internal/meta/metapb internal/cluster/clusterpb; do
+"${buf[@]}" generate proto --template proto/buf.gen.yaml
+for dir in internal/meta/metapb internal/cluster/clusterpb; do
 	(cd "$dir" && "${buf[@]}" generate)
 done
-(cd proto && "${buf[@]}" lint)
+"${buf[@]}" lint proto
