@@ -1,0 +1,333 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/peer"
+	"github.com/mqadmin/mqadmin/internal/session"
+)
+
+const cookie = "a cookie that is long enough"
+
+func durable(id string) session.RegisterRequest {
+	return session.RegisterRequest{ID: message.SessionID{ClientID: id}, Durable: true, Expiry: message.NeverExpires}
+}
+
+func (n *node) register(t *testing.T, r session.RegisterRequest) session.Registration {
+	t.Helper()
+	reg, err := n.Register(context.Background(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reg
+}
+
+func (n *node) end(reg session.Registration, r session.RegisterRequest) {
+	n.Ended(context.Background(), session.End{ID: r.ID, Epoch: reg.Epoch, Durable: r.Durable, Expiry: r.Expiry, At: time.Now()})
+	n.Flush(context.Background())
+}
+
+func size(n *node, want int) func() error {
+	return func() error {
+		v := n.Members()
+		running := 0
+		for _, m := range v.Members {
+			if m.Running {
+				running++
+			}
+		}
+		if len(v.Members) != want || running != want || !v.Status.Quorum {
+			return fmt.Errorf("%s sees %d members, %d running, quorum %v", n.name, len(v.Members), running, v.Status.Quorum)
+		}
+		return nil
+	}
+}
+
+func TestJoinMakesOneCluster(t *testing.T) {
+	a, b, c := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie), start(t, "c@127.0.0.1", cookie)
+	before := b.register(t, durable("from-b"))
+	b.end(before, durable("from-b"))
+	var steps []Phase
+	if err := b.Join(context.Background(), a.discovery(), func(p Progress) { steps = append(steps, p.Phase) }); err != nil {
+		t.Fatal(err)
+	}
+	if len(steps) < 4 || steps[0] != JoinConnect || steps[len(steps)-1] != JoinMerge {
+		t.Errorf("progress %v", steps)
+	}
+	if err := c.join(t, b); err != nil { // any member can be the discovery node
+		t.Fatal(err)
+	}
+	for _, n := range []*node{a, b, c} {
+		await(t, "three members", size(n, 3))
+		if s, ok := n.meta.Session(message.SessionID{ClientID: "from-b"}); !ok || s.Owner != b.cfg.Self {
+			t.Errorf("%s: the session that b had before is %+v", n.name, s)
+		}
+	}
+}
+
+func TestJoinIsRefused(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	lone, sameName, stranger := start(t, "lone@127.0.0.1", cookie), start(t, "a@127.0.0.1", cookie), start(t, "s@127.0.0.1", "quite another cookie")
+	for _, c := range []struct {
+		what string
+		n    *node
+		to   string
+		want error
+		text string
+	}{
+		{"nobody there", lone, "x@127.0.0.1:1", ErrUnreachable, "127.0.0.1:1"},
+		{"no node name", lone, "127.0.0.1", ErrNodeName, "name@host"},
+		{"itself by name", lone, "lone@127.0.0.1", ErrSelfJoin, "itself"},
+		{"itself by address", lone, "x@" + lone.cfg.Address, ErrSelfJoin, "itself"},
+		{"twice", b, a.discovery(), ErrAlreadyMember, "already"},
+		{"has other members", a, lone.discovery(), ErrHasMembers, "b@127.0.0.1"},
+		{"name is taken", sameName, b.discovery(), ErrNameTaken, "a@127.0.0.1"},
+		{"wrong cookie", stranger, a.discovery(), peer.ErrCookie, "distributed_cookie"},
+	} {
+		cluster, _ := c.n.meta.View().Cluster()
+		members := len(c.n.meta.Members())
+		err := c.n.Join(context.Background(), c.to, func(Progress) {})
+		if !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", c.what, err)
+		}
+		if now, _ := c.n.meta.View().Cluster(); now != cluster || len(c.n.meta.Members()) != members {
+			t.Errorf("%s: the node was changed", c.what)
+		}
+		if _, err := c.n.meta.SetRoute(context.Background(), "", "f", meta.Options{}); err != nil {
+			t.Errorf("%s: the node cannot write any more: %v", c.what, err)
+		}
+	}
+	for _, n := range []*node{a, b} {
+		await(t, "two members", size(n, 2))
+	}
+}
+
+// A join that fails after the admission takes everything back on both sides.
+func TestJoinThatIsCancelledChangesNothing(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	own, _ := b.meta.View().Cluster()
+	ctx, cancel := context.WithCancel(context.Background())
+	err := b.Join(ctx, a.discovery(), func(p Progress) {
+		if p.Phase == JoinCatchUp {
+			cancel()
+		}
+	})
+	if err == nil {
+		t.Skip("the node had caught up before the cancellation was seen")
+	}
+	await(t, "the admission is taken back", size(a, 1))
+	await(t, "the node is as before", size(b, 1))
+	if now, _ := b.meta.View().Cluster(); now != own {
+		t.Errorf("cluster %v, was %v", now, own)
+	}
+	if err := b.join(t, a); err != nil {
+		t.Errorf("a second join: %v", err)
+	}
+}
+
+func TestSessionMovesWithItsQueue(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	r := durable("mover")
+	first := a.register(t, r)
+	if first.Present {
+		t.Error("a new session is present")
+	}
+	a.queues.add(r.ID, 250)
+	second := b.register(t, r)
+	if !second.Present || second.Epoch.Compare(first.Epoch, first.Epoch.Cluster) <= 0 {
+		t.Errorf("%+v after %+v", second, first)
+	}
+	if n := b.queues.len(r.ID); n != 250 {
+		t.Errorf("%d of 250 messages moved", n)
+	}
+	if got := a.sessions.reason(r.ID); got != takenOver {
+		t.Errorf("the old connection ended with %v", got)
+	}
+	await(t, "the source forgets the queue", func() error {
+		if _, there := a.queues.Info(r.ID); there {
+			return errors.New("it is still there")
+		}
+		if s, _ := a.meta.Session(r.ID); len(s.Sources) > 0 {
+			return errors.New("the source is not struck")
+		}
+		return nil
+	})
+}
+
+func TestCleanSessionIsRemovedAtItsEnd(t *testing.T) {
+	a := start(t, "a@127.0.0.1", cookie)
+	r := session.RegisterRequest{ID: message.SessionID{ClientID: "c"}, CleanStart: true}
+	reg := a.register(t, r)
+	a.end(reg, r)
+	if _, ok := a.meta.Session(r.ID); ok {
+		t.Error("it is still registered")
+	}
+}
+
+func TestDisconnectWithCleanupRemovesTheSessionEverywhere(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	r := durable("c")
+	reg := a.register(t, r)
+	a.queues.add(r.ID, 3)
+	a.end(reg, r)
+	if _, cleaned, err := b.Disconnect(context.Background(), r.ID, true); err != nil || !cleaned {
+		t.Fatalf("%v %v", cleaned, err)
+	}
+	await(t, "the queue is gone", func() error {
+		if _, there := a.queues.Info(r.ID); there {
+			return errors.New("it is still there")
+		}
+		return nil
+	})
+	if _, cleaned, err := b.Disconnect(context.Background(), message.SessionID{ClientID: "nobody"}, true); err != nil || cleaned {
+		t.Errorf("an unknown client: %v %v", cleaned, err)
+	}
+}
+
+func TestLeaveMovesQueuesAndRemovesTheNode(t *testing.T) {
+	a, b, c := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie), start(t, "c@127.0.0.1", cookie)
+	for _, n := range []*node{b, c} {
+		if err := n.join(t, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 6 {
+		r := durable(fmt.Sprint("s", i))
+		reg := c.register(t, r)
+		c.queues.add(r.ID, 10)
+		c.end(reg, r)
+	}
+	outcome, err := a.Leave(context.Background(), LeaveRequest{Node: c.name, Interval: time.Second, Timeout: 5 * time.Second}, func(LeaveProgress) {})
+	if outcome != Cordoned || err != nil || len(a.meta.Members()) != 3 {
+		t.Fatalf("without -k: %v %v", outcome, err)
+	}
+	var last LeaveProgress
+	outcome, err = a.Leave(context.Background(), LeaveRequest{Node: c.name, KillSessions: true, Interval: time.Second, Timeout: 5 * time.Second}, func(p LeaveProgress) {
+		if p.Phase == LeaveMigrate {
+			last = p
+		}
+	})
+	if outcome != Left || err != nil {
+		t.Fatalf("with -k: %v %v", outcome, err)
+	}
+	if last.QueuesDone != 6 || last.MessagesDone != 60 {
+		t.Errorf("progress %+v", last)
+	}
+	<-c.left
+	for _, n := range []*node{a, b} {
+		await(t, "two members", size(n, 2))
+		moved := 0
+		for i := range 6 {
+			moved += n.queues.len(message.SessionID{ClientID: fmt.Sprint("s", i)})
+		}
+		if moved != 30 {
+			t.Errorf("%s took %d messages of 60", n.name, moved)
+		}
+	}
+}
+
+func TestLeaveIsRefused(t *testing.T) {
+	a := start(t, "a@127.0.0.1", cookie)
+	for what, c := range map[string]struct {
+		r    LeaveRequest
+		want error
+	}{
+		"unknown":  {LeaveRequest{Node: "x@127.0.0.1"}, ErrUnknownNode},
+		"the last": {LeaveRequest{Node: a.name, KillSessions: true, Interval: time.Second, Timeout: time.Second}, ErrLastNode},
+	} {
+		if _, err := a.Leave(context.Background(), c.r, func(LeaveProgress) {}); !errors.Is(err, c.want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+func TestDeadNodeIsDeclaredDownAndCanBeForgotten(t *testing.T) {
+	a, b, c := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie), start(t, "c@127.0.0.1", cookie)
+	for _, n := range []*node{b, c} {
+		if err := n.join(t, a); err != nil {
+			t.Fatal(err)
+		}
+	}
+	clean, kept := session.RegisterRequest{ID: message.SessionID{ClientID: "clean"}, CleanStart: true}, durable("kept")
+	c.register(t, clean)
+	c.register(t, kept)
+	c.stop()
+	await(t, "the dead node's clean session is gone", func() error {
+		if _, ok := a.meta.Session(clean.ID); ok {
+			return errors.New("it is still registered")
+		}
+		if s, ok := a.meta.Session(kept.ID); !ok || s.Connected() {
+			return errors.New("the durable one is not offline")
+		}
+		return nil
+	})
+	outcome, err := b.Leave(context.Background(), LeaveRequest{Node: c.name, Interval: time.Second, Timeout: time.Second}, func(LeaveProgress) {})
+	if outcome != Forgotten || err != nil {
+		t.Fatalf("%v %v", outcome, err)
+	}
+	s, ok := a.meta.Session(kept.ID)
+	if !ok || s.Owner != a.cfg.Self && s.Owner != b.cfg.Self || len(s.Sources) != 1 {
+		t.Errorf("the dead node's durable session is %+v", s)
+	}
+	await(t, "two members", size(a, 2))
+}
+
+func TestTwoNodesCannotForgetEachOther(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	b.stop()
+	await(t, "the quorum is lost", func() error {
+		if a.meta.Status().Quorum {
+			return errors.New("it is there")
+		}
+		return nil
+	})
+	_, err := a.Leave(context.Background(), LeaveRequest{Node: b.name, Interval: time.Second, Timeout: time.Second}, func(LeaveProgress) {})
+	if !errors.Is(err, ErrRisk) || !strings.Contains(err.Error(), "--accept-risk=quorum-loss") {
+		t.Errorf("%v", err)
+	}
+}
+
+// A session on disk of a former cluster is registered again; one of this very
+// cluster that the registry does not know has ended and is deleted.
+func TestReconcile(t *testing.T) {
+	a := start(t, "a@127.0.0.1", cookie)
+	own, _ := a.meta.View().Cluster()
+	wiped, ended := message.SessionID{ClientID: "wiped"}, message.SessionID{ClientID: "ended"}
+	for id, cluster := range map[message.SessionID]message.ClusterID{wiped: own + 1, ended: own} {
+		a.queues.add(id, 2)
+		a.queues.records[id] = &message.SessionRecord{
+			ID: id, Epoch: message.Epoch{Cluster: cluster, Index: 7}, Expiry: 600, OfflineSince: 1000,
+			Subscriptions: []message.Subscription{{Filter: "t", QoS: 1}},
+		}
+	}
+	a.reconcile()
+	s, ok := a.meta.Session(wiped)
+	if !ok || s.Owner != a.cfg.Self || s.Connected() || s.Expiry != 600 || s.OfflineSince != 1000 || len(a.meta.Subscriptions(wiped)) != 1 {
+		t.Errorf("%+v", s)
+	}
+	if a.queues.len(wiped) != 2 {
+		t.Error("its messages are gone")
+	}
+	if _, there := a.queues.Info(ended); there {
+		t.Error("a session that has ended is still there")
+	}
+}
