@@ -190,6 +190,12 @@ func (tn *testNode) dial(_ context.Context, id message.NodeID) (grpc.ClientConnI
 func (tn *testNode) crash() {
 	tn.net.disconnect(tn)
 	tn.store.cancel()
+	tn.server.Stop()
+	tn.store.wg.Wait()
+	tn.store.prop.drain(ErrClosed)
+	if err := tn.store.closeDisk(); err != nil {
+		tn.net.t.Errorf("closing node %d: %v", tn.id, err)
+	}
 	tn.end()
 }
 
@@ -204,13 +210,6 @@ func (tn *testNode) stop() {
 
 func (tn *testNode) end() {
 	tn.server.Stop()
-	tn.store.wg.Wait()
-	if tn.store.node.raft.State() != raft.Shutdown {
-		tn.store.prop.drain(ErrClosed)
-		if err := tn.store.closeDisk(); err != nil {
-			tn.net.t.Errorf("closing node %d: %v", tn.id, err)
-		}
-	}
 	tn.net.mu.Lock()
 	conns := tn.conns
 	tn.conns = nil

@@ -182,7 +182,22 @@ func (s *Store) CommitJoin(ctx context.Context, info JoinInfo) error {
 	if err := s.progress.wait(ctx, s.ctx.Done(), info.Commit); err != nil {
 		return fmt.Errorf("catching up with the cluster: %w", err)
 	}
-	return s.call(ctx, func() error { return s.commitJoin(info) })
+	if err := s.call(ctx, func() error { return s.commitJoin(info) }); err != nil {
+		return err
+	}
+	for !s.isCurrent() { // the leader greets us as a member first
+		if err := pause(ctx, time.Millisecond); err != nil {
+			return fmt.Errorf("switching to the cluster's state: %w", err)
+		}
+	}
+	return nil
+}
+
+// isCurrent reports whether the committed state is what is read.
+func (s *Store) isCurrent() bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.detached == nil
 }
 
 func (s *Store) commitJoin(info JoinInfo) error {
@@ -209,7 +224,7 @@ func (s *Store) commitJoin(info JoinInfo) error {
 	s.prop.reincarnate(inc)
 	s.applyMu.Lock()
 	s.mu.Lock()
-	s.former, s.joining = s.detached, false
+	s.former, s.joining = s.detached.copy(), false
 	s.mu.Unlock()
 	s.attachIfCurrent()
 	s.applyMu.Unlock()

@@ -368,4 +368,3 @@ func TestMergeRules(t *testing.T) {
 		t.Errorf("%d tombstones are left", s.tombs.Len())
 	}
 }
-

@@ -40,7 +40,11 @@ func (t *transport) pump() {
 			select {
 			case t.in <- rpc:
 			case <-t.stop:
-				rpc.Respond(nil, raft.ErrRaftShutdown)
+				var resp any
+				if _, ok := rpc.Command.(*raft.AppendEntriesRequest); ok {
+					resp = &raft.AppendEntriesResponse{} // the library's pipeline in memory takes no nil
+				}
+				rpc.Respond(resp, raft.ErrRaftShutdown)
 				return
 			}
 		case <-t.stop:
