@@ -158,7 +158,7 @@ func (c *conn) ack(p *packet.Ack) bool {
 		if errors.Is(att.Pubcomp(p.PacketID), queue.ErrUnknownPacketID) {
 			c.m.count.pubcompInvalid[c.v()].Inc()
 		}
-	case packet.TypePubrel:
+	default:
 		c.pubrel(p.PacketID)
 	}
 	return true

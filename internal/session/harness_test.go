@@ -2,6 +2,7 @@ package session
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"os"
@@ -78,7 +79,7 @@ func (r *fakeRouter) Publish(m *message.Message, o PublishOptions, done func(Pub
 			d.SubscriptionIDs = []uint32{h.sub.Identifier}
 		}
 		r.queues.Deliver(h.id, d, func(err error) {
-			if err == queue.ErrFull || err == queue.ErrNoSession {
+			if errors.Is(err, queue.ErrFull) || errors.Is(err, queue.ErrNoSession) {
 				err = nil
 			}
 			end(err)
@@ -281,7 +282,6 @@ type client struct {
 	nc      net.Conn
 	version byte
 	in      chan packet.Packet
-	manual  bool
 }
 
 // dial opens a connection whose packets arrive in c.in; the channel is closed
@@ -319,7 +319,7 @@ func (c *client) read() {
 			c.in <- p
 		}
 		if err != nil {
-			if err != io.EOF && err != io.ErrClosedPipe && !os.IsTimeout(err) {
+			if !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrClosedPipe) && !os.IsTimeout(err) {
 				c.t.Logf("client read: %v", err)
 			}
 			return

@@ -184,7 +184,8 @@ func (m *Manager) attached(id message.SessionID) *conn {
 
 // Disconnect ends the connection of a session, or with Cleanup the session. It
 // reports whether there was a connection. The will is published as after any
-// end that the client did not ask for.
+// end that the client did not ask for. When it returns the connection handles
+// no more packets; with another reason than 0x8E it has also left its queue.
 func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 	c := m.attached(id)
 	if c != nil && !o.Except.IsZero() && c.epoch == o.Except {
@@ -195,7 +196,9 @@ func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 			reason: o.Reason, tell: true, reference: o.ServerReference, cleanup: o.Cleanup,
 			takeover: o.Reason == packet.SessionTakenOver,
 		})
-		<-c.finished // the session is detached before the caller goes on
+		if o.Reason != packet.SessionTakenOver {
+			<-c.finished // an administrator sees it offline afterwards
+		} // a takeover is told from inside the metadata store, which must not wait
 	}
 	if o.Cleanup {
 		m.cfg.Queues.Delete(id)

@@ -165,6 +165,7 @@ func (c *conn) acceptQoS2(m *message.Message, o PublishOptions, slot *ackSlot) {
 		o.Resumed = true
 		c.m.cfg.Router.Publish(m, o, slot.fn)
 		return
+	case queue.InboundNew:
 	}
 	if !c.q.Stored() {
 		c.m.cfg.Router.Publish(m, o, slot.fn)
