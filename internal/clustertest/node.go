@@ -64,6 +64,10 @@ func New(cfg Config) (*Node, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o755); err != nil {
 		return nil, err
 	}
+	acl := filepath.Join(cfg.Dir, "vmq.acl")
+	if err := os.WriteFile(acl, []byte("topic #\n"), 0o600); err != nil {
+		return nil, err
+	}
 	lines := append([]string{
 		"nodename = " + cfg.Name,
 		"distributed_cookie = clustertest-cookie-of-some-length",
@@ -71,8 +75,9 @@ func New(cfg Config) (*Node, error) {
 		"listener.vmq.clustering = " + cfg.Cluster,
 		"listener.http.default = " + cfg.HTTP,
 		"allow_anonymous = on",
-		"plugins.vmq_acl = off",
 		"plugins.vmq_passwd = off",
+		"plugins.vmq_acl = on",
+		"vmq_acl.acl_file = " + acl,
 	}, cfg.Settings...)
 	n := &Node{Config: cfg}
 	if err := os.WriteFile(n.ConfigFile(), []byte(strings.Join(lines, "\n")+"\n"), 0o600); err != nil {
