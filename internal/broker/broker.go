@@ -149,8 +149,17 @@ func (b *Broker) openEngine() (err error) {
 	cfg := b.cfg
 	b.queues, err = queue.New(queue.Config{
 		Store: b.store, Metrics: b.metrics, Logger: b.log.With("part", "queue"),
-		Defaults:    func() queue.Options { return queueOptions(b.settings.load()) },
-		Expired:     func(id message.SessionID, epoch message.Epoch) { b.cluster.Expired(id, epoch) },
+		Defaults: func() queue.Options { return queueOptions(b.settings.load()) },
+		Expired:  func(id message.SessionID, epoch message.Epoch) { b.cluster.Expired(id, epoch) },
+		Redispatch: func(id message.SessionID, d queue.Delivery) {
+			go b.router.Redispatch(id, d) // not on the queue's goroutine: it may hold its lock
+		},
+		Dropped: func(id message.SessionID, m *message.Message, qos byte, reason string) {
+			b.hooks.Default().OnMessageDrop(&hook.Message{Session: id, Message: m, QoS: qos, Reason: reason})
+		},
+		Stored: func(id message.SessionID, m *message.Message, qos byte) {
+			b.hooks.Default().OnOfflineMessage(&hook.Message{Session: id, Message: m, QoS: qos})
+		},
 		PublishWill: func(id message.SessionID, w queue.Will, done func(error)) { b.sessions.PublishWill(id, w, done) },
 	})
 	if err != nil {

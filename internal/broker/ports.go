@@ -114,7 +114,9 @@ func (b *Broker) openMetadata() error {
 			if err := b.id.setIncarnation(n); err != nil {
 				b.fail(err)
 			}
-			b.cluster.OnIncarnation(n)
+			id := b.port.Identity()
+			id.Incarnation = n
+			b.port.SetIdentity(id)
 		},
 		Transport: transport,
 		Dialer: meta.DialerFunc(func(ctx context.Context, node message.NodeID) (grpc.ClientConnInterface, error) {

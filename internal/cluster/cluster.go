@@ -30,6 +30,8 @@ const (
 // Sessions are the connections of this node. Implemented by session.Manager.
 type Sessions interface {
 	Disconnect(id message.SessionID, o session.DisconnectOptions) bool
+	// SetEpoch takes the epoch of a session that was registered again.
+	SetEpoch(id message.SessionID, e message.Epoch)
 	Each(fn func(session.Info) bool)
 	Shutdown(ctx context.Context, reason packet.Reason, serverReference string) error
 	Connections() int
@@ -39,6 +41,8 @@ type Sessions interface {
 type Queues interface {
 	Open(r queue.OpenRequest) (*queue.Queue, bool, error)
 	Delete(id message.SessionID) bool
+	// Idle starts the expiry of a session that was opened without a connection.
+	Idle(id message.SessionID, since time.Time)
 	// Moved forgets a session that another node has taken over completely.
 	Moved(id message.SessionID) bool
 	Info(id message.SessionID) (queue.Info, bool)
@@ -191,6 +195,7 @@ func (c *Cluster) Apply(_ uint64, events []meta.Event) {
 func (c *Cluster) Reset(uint64, *meta.View) {
 	c.work.add(func() {
 		c.refreshMembers()
+		c.renew()
 		c.reconcile()
 	})
 }

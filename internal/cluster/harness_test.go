@@ -53,6 +53,8 @@ func (f *fakeSessions) Disconnect(id message.SessionID, o session.DisconnectOpti
 	return true
 }
 
+func (f *fakeSessions) SetEpoch(message.SessionID, message.Epoch) {}
+
 func (f *fakeSessions) reason(id message.SessionID) packet.Reason {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -103,6 +105,8 @@ func (f *fakeQueues) Delete(id message.SessionID) bool {
 	delete(f.records, id)
 	return ok
 }
+func (f *fakeQueues) Idle(message.SessionID, time.Time) {}
+
 func (f *fakeQueues) Moved(id message.SessionID) bool { return f.Delete(id) }
 
 func (f *fakeQueues) Info(id message.SessionID) (queue.Info, bool) {

@@ -226,9 +226,13 @@ func (c *Cluster) merge(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("this node is a member now, but its former sessions are not merged yet; that goes on at its next start: %w", err)
 	}
+	for id, epoch := range res.Registered {
+		c.cfg.Sessions.SetEpoch(id, epoch)
+	}
 	for _, id := range res.Lost {
 		c.close(id, takenOver)
 	}
+	c.renew()
 	c.log.Info("joined the cluster", "members", names(c.cfg.Meta.Members(), 0), "sessions_merged", res.Sessions, "retained_merged", res.Retained, "sessions_lost", len(res.Lost))
 	return nil
 }

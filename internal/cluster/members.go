@@ -73,21 +73,18 @@ func (c *Cluster) memberChanged(e meta.MemberChanged) {
 	}
 	if e.Old.Incarnation != e.New.Incarnation && e.New.Up {
 		c.cfg.Router.Reassert()
-		c.reregister()
+		c.renew()
 	}
 }
 
-// OnIncarnation takes the new incarnation of a node that the cluster had taken
-// for dead; it is part of meta.Config.OnIncarnation.
-func (c *Cluster) OnIncarnation(incarnation uint32) {
-	id := c.cfg.Port.Identity()
-	id.Incarnation = incarnation
-	c.cfg.Port.SetIdentity(id)
-}
-
-// reregister registers the live sessions of a node that came back from the
-// dead; one that has another owner now is closed.
-func (c *Cluster) reregister() {
+// renew compares the live sessions here with the registry after the view was
+// replaced or this node was taken for dead. A registration that was made
+// without quorum has a new epoch now; a session that has another owner, or
+// whose registration was dropped, is closed, and its client registers anew.
+func (c *Cluster) renew() {
+	if st := c.cfg.Meta.Status(); st.Joining || c.cfg.Meta.PendingMerge() != nil {
+		return // the merge that follows registers them
+	}
 	var live []session.Info
 	c.cfg.Sessions.Each(func(i session.Info) bool {
 		if i.Online {
@@ -97,14 +94,11 @@ func (c *Cluster) reregister() {
 	})
 	for _, i := range live {
 		s, ok := c.cfg.Meta.Session(i.ID)
-		if ok && s.Owner != c.cfg.Self || ok && !s.Is(i.Epoch) {
-			c.close(i.ID, takenOver)
-			continue
-		}
-		if !ok || !s.Connected() {
-			// Its registration was dropped with the former incarnation; the
-			// client makes a new one when it connects again.
-			c.close(i.ID, takenOver)
+		switch {
+		case !ok, s.Owner != c.cfg.Self, !s.Is(i.Epoch), !s.Connected():
+			c.cfg.Sessions.Disconnect(i.ID, session.DisconnectOptions{Reason: takenOver})
+		case s.Epoch != i.Epoch:
+			c.cfg.Sessions.SetEpoch(i.ID, s.Epoch)
 		}
 	}
 }

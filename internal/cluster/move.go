@@ -223,6 +223,7 @@ func (c *Cluster) adopt(ctx context.Context, id message.SessionID) (int64, error
 	if _, _, err := c.cfg.Queues.Open(c.held(id, old.Expiry, reg)); err != nil {
 		return 0, err
 	}
+	c.cfg.Queues.Idle(id, since)
 	defer c.cfg.Queues.Release(id)
 	now, ok := c.cfg.Meta.Session(id)
 	if !ok {

@@ -303,6 +303,51 @@ func (q *Queue) reopen(r OpenRequest) error {
 	return nil
 }
 
+// SetEpoch takes the new epoch of a session that was registered again without
+// a new connection. A will of the present registration stays in force.
+func (m *Manager) SetEpoch(id message.SessionID, e message.Epoch) {
+	q := m.Get(id)
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	old := q.epoch
+	q.epoch = e
+	q.mu.Unlock()
+	q.putRecord()
+	if m.cfg.Store == nil {
+		return
+	}
+	m.wmu.Lock()
+	defer m.wmu.Unlock()
+	if w := m.wills[id]; w != nil && w.Epoch == old {
+		w.Epoch = e
+		b := m.cfg.Store.NewBatch()
+		b.PutWill(id, w.AppendBinary(nil))
+		m.cfg.Store.Commit(b, m.logCommit)
+	}
+}
+
+// Idle says of a queue that was opened without a connection since when its
+// session has been offline, and starts its expiry.
+func (m *Manager) Idle(id message.SessionID, since time.Time) {
+	q := m.Get(id)
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	idle := q.att == nil && !q.closed
+	if idle {
+		q.stopTimers()
+		q.offlineSince = since
+		q.startExpiry()
+	}
+	q.mu.Unlock()
+	if idle {
+		q.putRecord()
+	}
+}
+
 // Delete ends a session here: its queue, its inbound identifiers, its record
 // are removed, its connection is closed with reason 0x98, and a delayed will
 // is published. It reports whether there was one.

@@ -26,11 +26,11 @@ func (r *Router) Receive(from peer.Identity, f peer.Frame, done func(peer.Code))
 			done(peer.CodeAccepted)
 		}}
 		p.left.Store(1)
-		r.toLocal(f.Message, p)
+		r.toLocal(f.Message, false, p)
 		p.release(nil)
 	case peer.FrameDirect:
 		r.cfg.Queues.Deliver(f.Session, queue.Delivery{
-			Message: f.Message, QoS: f.QoS, Retain: r.tables.retainFor(f), SubscriptionIDs: f.SubscriptionIDs, Group: f.Group, OnlineOnly: f.OnlineOnly,
+			Message: f.Message, QoS: f.QoS, Retain: r.tables.retainFor(f), SubscriptionIDs: f.SubscriptionIDs, Group: f.Group, Filter: f.Filter, OnlineOnly: f.OnlineOnly,
 		}, func(err error) { done(codeOf(err)) })
 	default:
 		done(peer.CodeError)

@@ -150,7 +150,7 @@ func (r *Router) Publish(m *message.Message, o session.PublishOptions, done func
 	if m.Retain {
 		r.storeRetained(m, o.AllowNetsplit, p)
 	}
-	r.toLocal(m, p)
+	r.toLocal(m, o.Resumed, p)
 	r.toRemote(m, p)
 	r.toGroups(m, o, p)
 	p.release(nil)
@@ -245,8 +245,9 @@ func (s *scratch) reset() {
 	s.hits, s.nodes = s.hits[:0], s.nodes[:0]
 }
 
-// toLocal delivers m to the sessions of this node.
-func (r *Router) toLocal(m *message.Message, p *pending) {
+// toLocal delivers m to the sessions of this node. resumed says that its
+// routing was interrupted before, so that they may know it.
+func (r *Router) toLocal(m *message.Message, resumed bool, p *pending) {
 	t := r.tables.lookup(m.Mountpoint)
 	if t == nil {
 		return
@@ -265,7 +266,7 @@ func (r *Router) toLocal(m *message.Message, p *pending) {
 		for i := range s.hits {
 			h := &s.hits[i]
 			r.cfg.Queues.Deliver(h.id, queue.Delivery{
-				Message: m, QoS: h.sub.qos, Retain: m.Retain && h.sub.rap, SubscriptionIDs: h.ids,
+				Message: m, QoS: h.sub.qos, Retain: m.Retain && h.sub.rap, SubscriptionIDs: h.ids, Resumed: resumed,
 			}, p.delivered)
 		}
 	}

@@ -127,11 +127,37 @@ func (r *Router) toGroups(m *message.Message, o session.PublishOptions, p *pendi
 		if order := r.order(g, policy); len(order) > 0 {
 			p.add()
 			p.matched.Add(1)
-			(&dispatch{router: r, message: m, order: order, pending: p}).next()
+			(&dispatch{router: r, message: m, order: order, pending: p, resumed: o.Resumed}).next()
 		} else {
 			r.counters.sharedNoMember.Inc()
 		}
 	}
+}
+
+// Redispatch gives a message of a shared group to another member than the one
+// whose session has ended before it was sent; it is queue.Config.Redispatch.
+func (r *Router) Redispatch(ended message.SessionID, d queue.Delivery) {
+	t := r.tables.lookup(ended.Mountpoint)
+	if t == nil {
+		return
+	}
+	g, ok := t.groups.Get(d.Filter, groupKey{d.Group, d.Filter})
+	var order []*member
+	if ok {
+		order = slices.DeleteFunc(r.order(g, r.cfg.Policy), func(m *member) bool { return m.session == ended })
+	}
+	if len(order) == 0 {
+		r.counters.sharedNoMember.Inc()
+		return
+	}
+	r.counters.sharedRedispatch.Inc()
+	p := &pending{done: func(res session.PublishResult) {
+		if res.Err != nil {
+			r.cfg.Logger.Warn("a message of a shared group could not be given to another member", "group", d.Group, "filter", d.Filter, "error", res.Err)
+		}
+	}}
+	p.left.Store(1)
+	(&dispatch{router: r, message: d.Message, order: order, pending: p}).next()
 }
 
 // order lists the members of g as they are to be tried: tiers by policy, and
@@ -204,6 +230,7 @@ type dispatch struct {
 	pending *pending
 	trying  *member
 	stored  bool // the members are tried for their queues
+	resumed bool // its routing was interrupted before
 }
 
 func (d *dispatch) next() {
@@ -227,7 +254,8 @@ func (d *dispatch) next() {
 	}
 	if m.at() == d.router.cfg.Self {
 		d.router.cfg.Queues.Deliver(m.session, queue.Delivery{
-			Message: d.message, QoS: m.qos, Retain: d.message.Retain && m.rap, SubscriptionIDs: ids, Group: m.key.name, OnlineOnly: !d.stored,
+			Message: d.message, QoS: m.qos, Retain: d.message.Retain && m.rap, SubscriptionIDs: ids, Group: m.key.name, Filter: m.key.filter,
+			OnlineOnly: !d.stored, Resumed: d.resumed,
 		}, d.local)
 		return
 	}

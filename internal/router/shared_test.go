@@ -197,3 +197,20 @@ func TestSharedMemberFollowsItsSession(t *testing.T) {
 		t.Error("an empty group is left behind")
 	}
 }
+
+// What an ended member had not been sent goes to another one.
+func TestRedispatch(t *testing.T) {
+	w := newWorld(t, nil)
+	w.join(self, true, "ended", "other")
+	d := queue.Delivery{Message: &message.Message{Topic: "t", QoS: 2}, Group: "g", Filter: "t"}
+	for range 4 {
+		w.Redispatch(client("ended"), d)
+	}
+	if got := len(w.queues.got["other"]); got != 4 || len(w.queues.got["ended"]) != 0 {
+		t.Errorf("the other member got %d of 4", got)
+	}
+	w.Redispatch(client("other"), queue.Delivery{Message: d.Message, Group: "none", Filter: "t"})
+	if got := w.counters.sharedNoMember.Value(); got != 1 {
+		t.Errorf("%d messages without a member counted", got)
+	}
+}

@@ -34,7 +34,6 @@ type conn struct {
 	policy    string
 	client    hook.Client
 	id        message.SessionID
-	epoch     message.Epoch
 	durable   bool
 	expiry    uint32 // session expiry interval in seconds
 	keepAlive time.Duration
@@ -48,13 +47,16 @@ type conn struct {
 	maxPacket   uint32 // what the client accepts; 0 any
 	problemInfo bool
 
-	out      output
-	subs     lane // SUBSCRIBE and UNSUBSCRIBE, which wait for the cluster
-	routes   lane // QoS 2 PUBLISHes whose identifier has reached the disk
-	wg       sync.WaitGroup
-	active   atomic.Int64 // Unix nanoseconds of the last packet
-	busy     atomic.Bool  // the reader works: silence is not the client's
-	closed   atomic.Bool
+	out    output
+	subs   lane // SUBSCRIBE and UNSUBSCRIBE, which wait for the cluster
+	routes lane // QoS 2 PUBLISHes whose identifier has reached the disk
+	wg     sync.WaitGroup
+	active atomic.Int64 // Unix nanoseconds of the last packet
+	busy   atomic.Bool  // the reader works: silence is not the client's
+	closed atomic.Bool
+	// epoch of the registration; the cluster renews it when it registers the
+	// session again.
+	epoch    atomic.Pointer[message.Epoch]
 	finished chan struct{} // closed when the queue has been detached
 
 	mu     sync.Mutex // guards what follows

@@ -200,7 +200,7 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 		}
 		return false, packet.ServerUnavailable
 	}
-	c.epoch = reg.Epoch
+	c.epoch.Store(&reg.Epoch)
 	if c.will != nil {
 		c.will.Epoch = reg.Epoch
 	}

@@ -97,7 +97,7 @@ func (c *conn) leave(e ending) {
 	}
 	c.m.mu.Unlock()
 	c.m.cfg.Registrar.Ended(context.Background(), End{
-		ID: c.id, Epoch: c.epoch, Durable: c.durable, Expiry: expiry, At: time.Now(), Reason: e.reason,
+		ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: expiry, At: time.Now(), Reason: e.reason,
 	})
 	if e.takeover {
 		return

@@ -188,7 +188,7 @@ func (m *Manager) attached(id message.SessionID) *conn {
 // no more packets; with another reason than 0x8E it has also left its queue.
 func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 	c := m.attached(id)
-	if c != nil && !o.Except.IsZero() && c.epoch == o.Except {
+	if c != nil && !o.Except.IsZero() && *c.epoch.Load() == o.Except {
 		return false
 	}
 	if c != nil {
@@ -204,6 +204,16 @@ func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 		m.cfg.Queues.Delete(id)
 	}
 	return c != nil
+}
+
+// SetEpoch takes the new epoch of a session that the cluster has registered
+// again on behalf of this node: after a join, and when a registration that was
+// made without quorum is committed.
+func (m *Manager) SetEpoch(id message.SessionID, e message.Epoch) {
+	if c := m.attached(id); c != nil {
+		c.epoch.Store(&e)
+	}
+	m.cfg.Queues.SetEpoch(id, e)
 }
 
 // Each calls fn with every session of the node, online and offline, until it

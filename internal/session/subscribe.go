@@ -116,7 +116,7 @@ func (c *conn) enter(subs []message.Subscription, reasons []packet.Reason) []Sub
 }
 
 func (c *conn) subject(allow bool) Subject {
-	return Subject{ID: c.id, Epoch: c.epoch, Durable: c.durable, AllowNetsplit: allow}
+	return Subject{ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, AllowNetsplit: allow}
 }
 
 // recordSubscriptions keeps the copy of a durable session's subscriptions.
