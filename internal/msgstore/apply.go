@@ -32,6 +32,7 @@ func (in *instance) apply(b *Batch, last bool) (synced bool, err error) {
 // write applies what was built and settles the caches.
 func (in *instance) write(pb *pebble.Batch, sync bool) error {
 	if !pb.Empty() {
+		in.decongest(pb.Len())
 		o := pebble.NoSync
 		if sync {
 			o = pebble.Sync
@@ -212,7 +213,7 @@ func (in *instance) remove(pb *pebble.Batch, h *cachedHeader, seq uint64) error 
 // message with its last reference.
 func (in *instance) letGo(pb *pebble.Batch, r *record, queue, seq uint64) error {
 	if !r.shared {
-		in.deleted += r.size
+		in.deleted.Add(int64(r.size))
 		return nil
 	}
 	m, err := in.message(r.id)
@@ -228,7 +229,7 @@ func (in *instance) letGo(pb *pebble.Batch, r *record, queue, seq uint64) error 
 		return nil
 	}
 	m.refs = 0
-	in.deleted += m.size
+	in.deleted.Add(int64(m.size))
 	in.key = appendMessageKey(in.key[:0], r.id)
 	return pb.DeleteSized(in.key, uint32(m.size), nil)
 }

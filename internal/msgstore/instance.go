@@ -4,7 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"runtime"
+	"math"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,11 +15,9 @@ import (
 
 // Sizes of the Pebble instance.
 const (
-	memTableBytes = 16 << 20
-	// flushBytes is how much must have been deleted before a flush lets
-	// compactions give the space back.
-	flushBytes = 32 << 20
-	// rangeFlushDelay does the same for range deletions.
+	memTableBytes = 8 << 20
+	// rangeFlushDelay is when a range deletion is flushed, because before that
+	// no space comes back.
 	rangeFlushDelay = 10 * time.Second
 )
 
@@ -33,7 +31,8 @@ type instance struct {
 	wg     sync.WaitGroup
 
 	closing atomic.Bool
-	strikes atomic.Int32
+	eased   chan struct{} // has a token after a flush or compaction
+	written int           // bytes since the last look for congestion; the committer's
 
 	// mu guards group and disowned.
 	mu       sync.Mutex
@@ -45,7 +44,7 @@ type instance struct {
 
 // openInstance opens the database. No goroutine of ours runs before start.
 func (s *Store) openInstance() (in *instance, err error) {
-	in = &instance{s: s, fence: newFence(s.c.FS, s.c.Sync), exited: make(chan struct{})}
+	in = &instance{s: s, fence: newFence(s.c.FS, s.c.Sync), exited: make(chan struct{}), eased: make(chan struct{}, 1)}
 	defer func() {
 		if r := recover(); r != nil { // Pebble panics on some failed writes
 			in.fence.trip(fmt.Errorf("%v", r))
@@ -53,17 +52,24 @@ func (s *Store) openInstance() (in *instance, err error) {
 		}
 	}()
 	o := &pebble.Options{
-		FS:                          in.fence,
-		Cache:                       s.cache,
-		MemTableSize:                s.c.memTable,
-		MemTableStopWritesThreshold: 4,
-		L0CompactionThreshold:       2,
-		FlushDelayDeleteRange:       rangeFlushDelay,
+		FS:                    in.fence,
+		Cache:                 s.cache,
+		MemTableSize:          s.c.memTable,
+		L0CompactionThreshold: 2,
+		FlushDelayDeleteRange: rangeFlushDelay,
+		// Pebble's own stalls would not end after an I/O error; decongest comes
+		// before them. The first is also how many old logs are kept for reuse.
+		MemTableStopWritesThreshold: 2 * maxMemTables,
+		L0StopWritesThreshold:       math.MaxInt32,
 		// Not the newest: with sync chunks in the log, what an interval without
 		// fsync loses would count as corruption.
 		FormatMajorVersion: pebble.FormatColumnarBlocks,
 		Logger:             pebbleLog{in.fence, s.log},
-		EventListener:      &pebble.EventListener{BackgroundError: in.backgroundError},
+		EventListener: &pebble.EventListener{
+			BackgroundError: in.backgroundError,
+			FlushEnd:        func(pebble.FlushInfo) { in.ease() },
+			CompactionEnd:   func(pebble.CompactionInfo) { in.ease() },
+		},
 	}
 	for i := range o.Levels {
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
@@ -79,16 +85,25 @@ func (s *Store) openInstance() (in *instance, err error) {
 	return in, nil
 }
 
-// start runs the committer.
+// start runs the committer and what goes with it.
 func (in *instance) start() {
+	ctx, cancel := context.WithCancel(context.Background())
 	in.wg.Go(in.run)
+	in.wg.Go(func() {
+		defer cancel()
+		select {
+		case <-in.fence.tripped:
+		case <-in.exited:
+		}
+	})
+	in.wg.Go(func() { in.reclaim(ctx) })
 	if in.s.c.Sync == SyncInterval {
-		in.wg.Go(in.syncLogs)
+		in.wg.Go(func() { in.syncLogs(ctx) })
 	}
 }
 
 // syncLogs is the fsync of SyncInterval.
-func (in *instance) syncLogs() {
+func (in *instance) syncLogs(ctx context.Context) {
 	t := time.NewTicker(in.s.c.SyncInterval)
 	defer t.Stop()
 	for {
@@ -97,9 +112,7 @@ func (in *instance) syncLogs() {
 			if in.fence.syncLogs() != nil {
 				return // the fence has tripped
 			}
-		case <-in.fence.tripped:
-			return
-		case <-in.exited:
+		case <-ctx.Done():
 			return
 		}
 	}
@@ -163,11 +176,43 @@ func (in *instance) commit(group []*Batch) {
 		err = unavailable(cause)
 	}
 	in.s.finish(group, err, errs)
-	if in.deleted >= flushBytes && err == nil {
-		in.deleted = 0
-		if _, err := in.db.AsyncFlush(); err != nil {
-			in.s.log.Warn("message store cannot flush", "error", err)
+}
+
+// Above these the committer waits for flushes and compactions.
+const (
+	maxMemTables = 3
+	maxSublevels = 32
+
+	congestionLook = 100 * time.Millisecond
+)
+
+// decongest is called before n bytes are applied. It waits while Pebble's flushes or compactions lag behind, as Pebble
+// would by itself, but gives up when the fence trips.
+func (in *instance) decongest(n int) {
+	if in.written < int(in.s.c.memTable)/2 {
+		in.written += n
+		return
+	}
+	in.written = n
+	for in.congested() {
+		select {
+		case <-in.eased:
+		case <-time.After(congestionLook): // should an event be missed
+		case <-in.fence.tripped:
+			return
 		}
+	}
+}
+
+func (in *instance) congested() bool {
+	m := in.db.Metrics()
+	return m.MemTable.Size >= maxMemTables*in.s.c.memTable || m.Levels[0].Sublevels >= maxSublevels
+}
+
+func (in *instance) ease() {
+	select {
+	case in.eased <- struct{}{}:
+	default:
 	}
 }
 
@@ -191,7 +236,7 @@ func (in *instance) release() bool {
 }
 
 // disown gives the instance up and returns what it was committing: its
-// committer may hang for ever in a write that Pebble retries.
+// committer may hang in the disk.
 func (in *instance) disown() []*Batch {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -212,7 +257,7 @@ func (in *instance) close() error {
 }
 
 // abandon closes a tripped instance as far as Pebble lets it. It cannot write
-// any more; at worst a goroutine and its memtables stay behind.
+// any more; if the disk hangs, its goroutines and memtables stay behind.
 func (in *instance) abandon() {
 	in.wg.Wait()
 	defer func() {
@@ -225,13 +270,9 @@ func (in *instance) abandon() {
 	}
 }
 
-// Pebble retries a failed flush at once for as long as the database is not
-// closed; these slow it down and, if the committer hangs so that it cannot be
-// closed, end it.
-const (
-	maxStrikes  = 100
-	strikePause = 100 * time.Millisecond
-)
+// strikePause slows Pebble's retrying of flushes and compactions that cannot
+// succeed any more, which goes on until the instance is closed.
+const strikePause = 20 * time.Millisecond
 
 // backgroundError is called by Pebble when a flush or compaction failed; a
 // failed write has tripped the fence by then.
@@ -239,10 +280,7 @@ func (in *instance) backgroundError(err error) {
 	switch {
 	case in.fence.err() == nil:
 		in.s.log.Warn("message store background error", "error", err)
-	case in.closing.Load():
-	case in.strikes.Add(1) > maxStrikes:
-		runtime.Goexit()
-	default:
+	case !in.closing.Load():
 		time.Sleep(strikePause)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -27,7 +28,7 @@ type state struct {
 	shared    map[message.ID]*sharedMessage
 	purges    []uint64      // queues of deleted sessions
 	busy      chan struct{} // closed
-	deleted   int           // bytes deleted since the last flush
+	deleted   atomic.Int64  // bytes deleted since the last flush
 
 	// Of the batch being built:
 	overlay map[queueSeq]*record // records changed; nil: deleted

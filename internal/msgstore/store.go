@@ -35,7 +35,7 @@ type Store struct {
 
 // counters are what the store counts.
 type counters struct {
-	batches, operations, groups, failed, blocked, refused, purged *metrics.Counter
+	batches, operations, groups, failed, blocked, refused, purged, reclaims *metrics.Counter
 }
 
 // Open opens the store in c.Dir, making it if absent, and takes its lock: two
@@ -104,6 +104,7 @@ func (s *Store) register(m *metrics.Registry) {
 		failed:     m.Counter("message_store_failed", "Batches that failed."),
 		blocked:    m.Counter("message_store_blocked", "Commits that waited because message_store.pending_bytes was reached."),
 		refused:    m.Counter("message_store_refused", "Batches refused because the disk has less than message_store.min_free."),
+		reclaims:   m.Counter("message_store_reclaims", "Compactions that gave the space of consumed messages back."),
 		purged:     m.Counter("message_store_purged", "Queued messages dropped with their session."),
 	}
 	m.Gauge("message_store_unavailable", "1 while the message store cannot write.", func() int64 {
