@@ -176,3 +176,9 @@ func oneLine(t *testing.T, text, prefix string) string {
 	}
 	return found[0]
 }
+
+// untilDeadline leaves a test's child a little less time than the test has, so
+// that the child's own report is seen.
+func untilDeadline(deadline time.Time) time.Duration {
+	return max(time.Until(deadline)-2*time.Second, time.Second)
+}
