@@ -49,9 +49,10 @@ func TestScripts(t *testing.T) {
 				e.Vars = append(e.Vars, name+"="+ln.Addr().String())
 				ln.Close()
 			}
-			for _, name := range []string{"BROKER_LISTENER__TCP__DEFAULT=" + e.Getenv("MQTT"), "BROKER_LISTENER__VMQ__CLUSTERING=" + e.Getenv("CLUSTER"), "BROKER_LISTENER__HTTP__DEFAULT=" + e.Getenv("HTTP")} {
-				e.Vars = append(e.Vars, name)
-			}
+			e.Vars = append(e.Vars,
+				"BROKER_LISTENER__TCP__DEFAULT="+e.Getenv("MQTT"),
+				"BROKER_LISTENER__VMQ__CLUSTERING="+e.Getenv("CLUSTER"),
+				"BROKER_LISTENER__HTTP__DEFAULT="+e.Getenv("HTTP"))
 			return nil
 		},
 	})

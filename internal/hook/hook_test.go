@@ -88,15 +88,16 @@ func (f *fake) OnUnsubscribe(_ context.Context, u *Unsubscribe) ([]string, Resul
 	return f.unsub(u)
 }
 
-func (f *fake) OnRegister(*Register)                                { f.note(PointOnRegister) }
-func (f *fake) OnPublish(*Publish)                                  { f.note(PointOnPublish) }
-func (f *fake) OnSubscribe(*Subscribe)                              { f.note(PointOnSubscribe) }
-func (f *fake) OnOfflineMessage(*Message)                           { f.note(PointOnOfflineMessage) }
-func (f *fake) OnMessageDrop(*Message)                              { f.note(PointOnMessageDrop) }
-func (f *fake) OnClientWakeup(message.SessionID)                    { f.note(PointOnClientWakeup) }
-func (f *fake) OnClientOffline(message.SessionID)                   { f.note(PointOnClientOffline) }
-func (f *fake) OnClientGone(message.SessionID)                      { f.note(PointOnClientGone) }
-func (f *fake) OnSessionExpired(message.SessionID)                  { f.note(PointOnSessionExpired) }
+func (f *fake) OnRegister(*Register)               { f.note(PointOnRegister) }
+func (f *fake) OnPublish(*Publish)                 { f.note(PointOnPublish) }
+func (f *fake) OnSubscribe(*Subscribe)             { f.note(PointOnSubscribe) }
+func (f *fake) OnOfflineMessage(*Message)          { f.note(PointOnOfflineMessage) }
+func (f *fake) OnMessageDrop(*Message)             { f.note(PointOnMessageDrop) }
+func (f *fake) OnClientWakeup(message.SessionID)   { f.note(PointOnClientWakeup) }
+func (f *fake) OnClientOffline(message.SessionID)  { f.note(PointOnClientOffline) }
+func (f *fake) OnClientGone(message.SessionID)     { f.note(PointOnClientGone) }
+func (f *fake) OnSessionExpired(message.SessionID) { f.note(PointOnSessionExpired) }
+
 func (f *fake) OnTopicUnsubscribed(_ message.SessionID, _ []string) { f.note(PointOnTopicUnsubscribed) }
 
 // callAll calls every hook of a chain once, with nothing in it.

@@ -82,7 +82,7 @@ func (e *entry) upgrade(w http.ResponseWriter, r *http.Request) {
 		ws:   ws, raw: conn, info: info, closed: make(chan struct{}),
 	}
 	defer func() {
-		c.Close()
+		_ = c.Close()
 		<-c.closed
 	}()
 	e.serve(c, info)

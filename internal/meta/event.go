@@ -5,38 +5,38 @@ import "github.com/mqadmin/mqadmin/internal/message"
 // Event is a change that an Observer is told of: one of the types below.
 type Event interface{ event() }
 
-// SessionChanged: the registry's entry of a session was made (Old nil),
+// SessionChanged tells that the registry's entry of a session was made (Old nil),
 // replaced, or deleted (New nil).
 type SessionChanged struct{ Old, New *Session }
 
-// SubscriptionsChanged: a registered session's subscriptions changed.
+// SubscriptionsChanged tells that a registered session's subscriptions changed.
 type SubscriptionsChanged struct {
 	Session message.SessionID
 	Added   []message.Subscription
 	Removed []string
 }
 
-// RouteChanged: a node got its first or lost its last subscriber of a filter.
+// RouteChanged tells that a node got its first or lost its last subscriber of a filter.
 type RouteChanged struct {
 	Mountpoint, Filter string
 	Node               message.NodeID
 	Present            bool
 }
 
-// SharedChanged: a member joined (or changed) or left a shared group.
+// SharedChanged tells that a member joined (or changed) or left a shared group.
 type SharedChanged struct {
 	Member  SharedMember
 	Present bool
 }
 
-// RetainedChanged: Message is nil when the topic has no retained message any
+// RetainedChanged tells the new retained message; Message is nil when the topic has no retained message any
 // more.
 type RetainedChanged struct {
 	Mountpoint, Topic string
 	Message           *message.Message
 }
 
-// MemberChanged: a member was added (Old nil), changed, or removed (New nil).
+// MemberChanged tells that a member was added (Old nil), changed, or removed (New nil).
 type MemberChanged struct{ Old, New *Member }
 
 func (SessionChanged) event()       {}

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mqadmin/mqadmin/internal/logging"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
 )
@@ -101,7 +102,7 @@ func (s *Store) loadFormer() error {
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		return s.forgetJoin() // merged already
 	}
-	st, err := readDirectory(dir, s.cfg.SegmentBytes, &hclogger{log: s.log, name: "former"})
+	st, err := readDirectory(dir, s.cfg.SegmentBytes, logging.HCLog(s.log.With("part", "former")))
 	if err != nil {
 		return fmt.Errorf("reading the former metadata: %w", err)
 	}

@@ -7,8 +7,10 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 
+	"github.com/mqadmin/mqadmin/internal/logging"
 	"github.com/mqadmin/mqadmin/internal/message"
 )
 
@@ -47,7 +49,7 @@ type node struct {
 // startNode starts Raft on a directory. An empty one becomes a cluster of one
 // if bootstrap is set, else it waits for a leader.
 func (s *Store) startNode(dir string, bootstrap bool) (_ *node, err error) {
-	hl := &hclogger{log: s.log, name: "raft"}
+	hl := logging.HCLog(s.log.With("part", "raft"))
 	l, err := openLog(filepath.Join(dir, logDir), s.cfg.SegmentBytes, hl.Named("wal"))
 	if err != nil {
 		return nil, err
@@ -89,7 +91,7 @@ func (s *Store) startNode(dir string, bootstrap bool) (_ *node, err error) {
 	return n, nil
 }
 
-func (s *Store) raftConfig(hl *hclogger) *raft.Config {
+func (s *Store) raftConfig(hl hclog.Logger) *raft.Config {
 	c := raft.DefaultConfig()
 	c.LocalID = raft.ServerID(s.cfg.NodeID.String())
 	c.HeartbeatTimeout, c.ElectionTimeout, c.LeaderLeaseTimeout = heartbeatTimeout, heartbeatTimeout, leaseTimeout

@@ -2,6 +2,7 @@ package meta
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -21,7 +22,7 @@ func (s *Store) propose(ctx context.Context, c *metapb.Command, overlay, volatil
 	}
 	o := &op{cmd: c, overlay: overlay, volatile: volatile, slot: true, waiting: true, done: make(chan result, 1)}
 	if err := s.prop.add(o, &s.clock, s.cfg.MaxOverlay); err != nil {
-		if err == ErrOverlayFull {
+		if errors.Is(err, ErrOverlayFull) {
 			s.full.Inc()
 		}
 		<-s.slots

@@ -1,6 +1,7 @@
 package meta
 
 import (
+	"errors"
 	"sync"
 
 	"google.golang.org/protobuf/proto"
@@ -171,12 +172,12 @@ func (p *proposer) applied(c *metapb.Command, r result) *op {
 		return nil
 	}
 	if r.refused {
-		switch r.err {
-		case ErrFenced:
+		switch {
+		case errors.Is(r.err, ErrFenced):
 			p.fenced = true
-		case errGap:
+		case errors.Is(r.err, errGap):
 			p.again = true
-		case ErrNoMember:
+		case errors.Is(r.err, ErrNoMember):
 			p.fenced = true
 			return p.pop()
 		}

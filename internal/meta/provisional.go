@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path/filepath"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 )
 
@@ -75,7 +76,7 @@ func replayLog(l raft.LogStore, st *state) error {
 }
 
 // readDirectory reads the state of a data directory that no Raft runs on.
-func readDirectory(dir string, segmentBytes int, hl *hclogger) (_ *state, err error) {
+func readDirectory(dir string, segmentBytes int, hl hclog.Logger) (_ *state, err error) {
 	l, err := openLog(filepath.Join(dir, logDir), segmentBytes, hl)
 	if err != nil {
 		return nil, err

@@ -113,7 +113,7 @@ func (s *state) apply(index uint64, c *metapb.Command) (result, error) {
 	if !s.detached {
 		s.index = index
 		if err := s.admit(c); err != nil {
-			return result{index: index, refused: true, err: err}, nil
+			return result{index: index, refused: true, err: err}, nil //nolint:nilerr // a refusal is a result, not a failure of the node
 		}
 	}
 	s.stamp = max(s.stamp, c.GetStamp())
@@ -175,9 +175,11 @@ func (s *state) dispatch(c *metapb.Command) (result, error) {
 	case *metapb.Command_Unsubscribe:
 		return s.unsubscribe(c, op.Unsubscribe), nil
 	case *metapb.Command_SetRoute:
-		return s.setClean(c, op.SetRoute.GetMountpoint(), op.SetRoute.GetFilter(), true), nil
+		s.setClean(c, op.SetRoute.GetMountpoint(), op.SetRoute.GetFilter(), true)
+		return result{}, nil
 	case *metapb.Command_ClearRoute:
-		return s.setClean(c, op.ClearRoute.GetMountpoint(), op.ClearRoute.GetFilter(), false), nil
+		s.setClean(c, op.ClearRoute.GetMountpoint(), op.ClearRoute.GetFilter(), false)
+		return result{}, nil
 	case *metapb.Command_JoinShared:
 		return s.joinShared(c, op.JoinShared), nil
 	case *metapb.Command_LeaveShared:
@@ -195,7 +197,8 @@ func (s *state) dispatch(c *metapb.Command) (result, error) {
 	case *metapb.Command_ImportRetained:
 		return s.setRetained(c, op.ImportRetained.GetMessage(), true), nil
 	case *metapb.Command_TrimTombstones:
-		return s.trimTombstones(op.TrimTombstones.GetIndex()), nil
+		s.trimTombstones(op.TrimTombstones.GetIndex())
+		return result{}, nil
 	}
 	return result{}, fmt.Errorf("applying index %d: %T: %w", s.index, c.GetOp(), ErrUnknownCommand)
 }
@@ -233,7 +236,7 @@ func (s *state) buried(kind, key string, st Stamp) bool {
 	return ok && t.stamp.After(st)
 }
 
-func (s *state) trimTombstones(upTo uint64) result {
+func (s *state) trimTombstones(upTo uint64) {
 	var gone []string
 	s.tombs.Scan(func(k string, t tombstone) bool {
 		if t.index <= upTo {
@@ -244,7 +247,6 @@ func (s *state) trimTombstones(upTo uint64) result {
 	for _, k := range gone {
 		s.tombs.Delete(k)
 	}
-	return result{}
 }
 
 // overlayIndex makes the Index of an epoch given out without quorum: above all

@@ -30,13 +30,11 @@ func (s *state) eachSub(id message.SessionID, fn func(*subEntry) bool) {
 }
 
 // setSub enters or replaces a subscription with what is derived from it.
-func (s *state) setSub(owner *Session, sub message.Subscription, st Stamp) (existed bool) {
+func (s *state) setSub(owner *Session, sub message.Subscription, st Stamp) {
 	old, existed := s.subs.Set(subKey(owner.ID, sub.Filter), &subEntry{sub: sub, stamp: st})
-	if existed && old.sub == sub {
-		return true
+	if !existed || old.sub != sub {
+		s.enter(owner, sub, !existed)
 	}
-	s.enter(owner, sub, !existed)
-	return existed
 }
 
 // enter derives the route or shared member of a subscription; counted is false
@@ -211,9 +209,8 @@ func (s *state) countDurable(mountpoint, filter string, node message.NodeID, d i
 	s.editRoute(mountpoint, filter, node, func(r *Route) { r.Durable += d })
 }
 
-func (s *state) setClean(c *metapb.Command, mountpoint, filter string, set bool) result {
+func (s *state) setClean(c *metapb.Command, mountpoint, filter string, set bool) {
 	s.editRoute(mountpoint, filter, message.NodeID(c.GetOrigin()), func(r *Route) { r.Clean = set })
-	return result{}
 }
 
 func sharedKey(id message.SessionID, filter string) string {

@@ -187,7 +187,7 @@ func (s *Store) proposeBootstrap() error {
 // Close hands leadership over, waits for what is being written and stops.
 func (s *Store) Close() error {
 	if s.ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // closed before
 	}
 	if s.leading.Load() != nil {
 		ctx, cancel := context.WithTimeout(s.ctx, time.Second)

@@ -87,7 +87,8 @@ type bad struct{}
 
 func (bad) Samples() []metrics.Sample {
 	return []metrics.Sample{
-		{Kind: metrics.KindGauge, Name: "twice", Value: 1}, {Kind: metrics.KindGauge, Name: "twice", Value: 2},
+		{Kind: metrics.KindGauge, Name: "twice", Value: 1},
+		{Kind: metrics.KindGauge, Name: "twice", Value: 2},
 		{Kind: metrics.KindGauge, Name: "good", Value: 3},
 	}
 }
