@@ -45,6 +45,7 @@ func (s *state) register(c *metapb.Command, r *metapb.Register) result {
 		n.Wiped = max(n.Wiped, n.Stamp.Time)
 		s.wipeSubs(id, old, n, s.merging(c))
 	}
+	s.leaveGroups(id)
 	s.sessions.Set(id.Key(), n)
 	s.emit(SessionChanged{Old: old, New: n})
 	return s.registration(n, connected)
@@ -131,6 +132,7 @@ func (s *state) removeSession(cur *Session, st Stamp) {
 		return true
 	})
 	s.dropSubs(cur, gone)
+	s.leaveGroups(cur.ID)
 	s.sessions.Delete(cur.ID.Key())
 	s.bury(tombSession, cur.ID.Key(), st)
 	s.emit(SessionChanged{Old: cur})

@@ -213,8 +213,23 @@ func (s *state) setClean(c *metapb.Command, mountpoint, filter string, set bool)
 	s.editRoute(mountpoint, filter, message.NodeID(c.GetOrigin()), func(r *Route) { r.Clean = set })
 }
 
-func sharedKey(id message.SessionID, filter string) string {
-	return id.Mountpoint + "\x00" + filter + "\x00" + id.ClientID
+// sharedKey orders members by session, so that those of one are found.
+func sharedKey(id message.SessionID, filter string) string { return subKey(id, filter) }
+
+// leaveGroups ends the shared memberships of a clean session, with its
+// registration. Those of a durable one follow its subscriptions.
+func (s *state) leaveGroups(id message.SessionID) {
+	prefix := id.Key() + "\x00"
+	var gone []*SharedMember
+	s.shared.Ascend(prefix, func(k string, m *SharedMember) bool {
+		if strings.HasPrefix(k, prefix) && !m.Durable {
+			gone = append(gone, m)
+		}
+		return strings.HasPrefix(k, prefix)
+	})
+	for _, m := range gone {
+		s.deleteShared(m)
+	}
 }
 
 func (s *state) setShared(m *SharedMember) {
