@@ -144,12 +144,10 @@ func (a *Attachment) Pull(dst []Out, limit int) []Out {
 			q.mu.Unlock()
 			return dst
 		}
-		before := len(dst)
 		dst = q.emit(dst, limit, now)
 		dst, records = q.admit(dst, limit, now)
 		q.armRetry()
 		read := len(dst) < limit && q.pending.len() == 0 && q.room() && (q.disk > 0 || q.surplus > 0)
-		q.m.out.Add(len(dst) - before)
 		q.mu.Unlock()
 		q.saveSent(records)
 		if !read || !q.readPage(a) {
@@ -185,6 +183,7 @@ func (q *Queue) out(p packetOut, now int64) Out {
 		Dup: e.sent && e.qos > 0, QoS: e.qos, Retain: e.retain, PacketID: e.pid, Message: e.msg, SubscriptionIDs: e.ids,
 	}
 	e.sent = true
+	q.m.out.Inc()
 	return o
 }
 
