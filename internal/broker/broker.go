@@ -117,8 +117,12 @@ func (b *Broker) fail(err error) {
 // openData takes the data directory and opens the message store in it.
 func (b *Broker) openData() (err error) {
 	data := b.cfg.String("data_dir")
-	if b.lock, err = daemon.LockDir(data); err != nil {
+	b.lock, err = daemon.LockDir(data)
+	switch {
+	case errors.Is(err, daemon.ErrLocked):
 		return err
+	case err != nil:
+		return fmt.Errorf("data_dir = %s cannot be used: %w; name a directory that this user can write, with --data-dir or data_dir", data, err)
 	}
 	b.onClose(func() { _ = b.lock.Release() })
 	if b.id, err = openIdentity(data); err != nil {
