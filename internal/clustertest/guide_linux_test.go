@@ -193,17 +193,29 @@ func (g *guide) count(t *testing.T, version byte, messages int) {
 
 // sums returns nil once the counters of both nodes add up.
 func (g *guide) sums(ctx context.Context, messages int) error {
-	var sent, received int64
+	sums := map[string]int64{}
 	for _, n := range g.nodes() {
 		m, err := n.Counters(ctx)
 		if err != nil {
 			return err
 		}
-		sent += m["mqtt_pubcomp_sent"]
-		received += m["mqtt_pubcomp_received"]
+		for name, v := range m {
+			sums[name] += v
+		}
 	}
-	if sent != int64(messages) || received != int64(messages) {
-		return fmt.Errorf("mqtt_pubcomp_sent adds up to %d, mqtt_pubcomp_received to %d, want %d", sent, received, messages)
+	for _, name := range []string{
+		"mqtt_publish_received", "mqtt_pubrec_sent", "mqtt_pubrel_received", "mqtt_pubcomp_sent",
+		"queue_message_in", "queue_message_out",
+		"mqtt_publish_sent", "mqtt_pubrec_received", "mqtt_pubrel_sent", "mqtt_pubcomp_received",
+	} {
+		if sums[name] != int64(messages) {
+			return fmt.Errorf("%s adds up to %d, want %d", name, sums[name], messages)
+		}
+	}
+	for _, name := range []string{"queue_message_drop", "mqtt_publish_error", "cluster_bytes_dropped", "router_remote_failed"} {
+		if sums[name] != 0 {
+			return fmt.Errorf("%s adds up to %d", name, sums[name])
+		}
 	}
 	return nil
 }

@@ -95,6 +95,9 @@ func (n *Node) Socket() string { return filepath.Join(n.Dir, "run", "admin.sock"
 // DataDir is the directory with the node's metadata and messages.
 func (n *Node) DataDir() string { return filepath.Join(n.Dir, "data") }
 
+// Args is a broker subcommand with this node's configuration and directories.
+func (n *Node) Args(subcommand ...string) []string { return append(subcommand, n.dirs()...) }
+
 // dirs are the flags that keep everything below the node's directory.
 func (n *Node) dirs() []string {
 	return []string{
@@ -106,7 +109,7 @@ func (n *Node) dirs() []string {
 // Start runs `broker console` and returns when it serves, or with what it
 // printed when it does not.
 func (n *Node) Start(ctx context.Context) error {
-	n.cmd = exec.Command(filepath.Join(n.Bin, "broker"), append([]string{"console"}, n.dirs()...)...)
+	n.cmd = exec.Command(filepath.Join(n.Bin, "broker"), n.Args("console")...)
 	out, err := n.cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -218,7 +221,7 @@ func (n *Node) Admin(ctx context.Context, args ...string) Result {
 
 // Broker runs a broker subcommand with this node's directories.
 func (n *Node) Broker(ctx context.Context, args ...string) Result {
-	return Run(ctx, filepath.Join(n.Bin, "broker"), append(args, n.dirs()...)...)
+	return Run(ctx, filepath.Join(n.Bin, "broker"), n.Args(args...)...)
 }
 
 // Run runs a command to its end. Code is −1 when it could not be started.

@@ -24,12 +24,12 @@ type Lock struct {
 // error of a directory in use is ErrLocked and names the owner's pid and the path.
 func LockDir(dir string) (*Lock, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, unusable(dir, err)
+		return nil, fmt.Errorf("creating data directory: %w", err)
 	}
 	path := filepath.Join(dir, lockName)
 	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o640)
 	if err != nil {
-		return nil, unusable(dir, err)
+		return nil, fmt.Errorf("locking data directory %s: %w", dir, err)
 	}
 	if err := lockFile(f); err != nil {
 		f.Close()
@@ -47,11 +47,6 @@ func LockDir(dir string) (*Lock, error) {
 		return nil, errors.Join(fmt.Errorf("locking data directory %s: %w", dir, err), l.Release())
 	}
 	return l, nil
-}
-
-// unusable says what to do about a directory that cannot be made or written.
-func unusable(dir string, err error) error {
-	return fmt.Errorf("data directory %s cannot be used: %w; let the broker's user write there, or set data_dir (--data-dir) to another directory", dir, err)
 }
 
 // Release gives the lock back. The file stays: removing it would let two
