@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"slices"
 	"time"
 
@@ -128,12 +127,7 @@ func (c *Cluster) discover(ctx context.Context, name, address string) (*grpc.Cli
 	case errors.Is(err, peer.ErrCookie), errors.Is(err, peer.ErrVersion), errors.Is(err, peer.ErrCertificate):
 		return nil, who, fmt.Errorf("%s: %w", name, err)
 	}
-	var net *net.OpError
-	text := fmt.Sprintf("%s cannot be reached at %s: %v", name, address, err)
-	if errors.As(err, &net) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, peer.ErrNotPeer) {
-		text += "; name a running member by the address of its cluster port (listener.vmq.clustering), as in discovery-node=VerneMQ@192.168.100.124 or discovery-node=name@host:port"
-	}
-	return nil, who, &sentence{ErrUnreachable, text}
+	return nil, who, &sentence{ErrUnreachable, fmt.Sprintf("%s cannot be reached: %v", name, err)}
 }
 
 func (c *Cluster) selfJoin(name string) error {

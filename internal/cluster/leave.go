@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,6 +99,7 @@ func names(members []*meta.Member, but message.NodeID) string {
 			out = append(out, m.Name)
 		}
 	}
+	slices.Sort(out)
 	return strings.Join(out, ", ")
 }
 
