@@ -18,7 +18,7 @@ func (in *instance) apply(b *Batch, last bool) (synced bool, err error) {
 		return false, errFull
 	}
 	pb := in.db.NewBatchWithSize(int(min(b.bytes, memTableBytes)))
-	defer pb.Close()
+	defer func() { _ = pb.Close() }()
 	if err := in.build(pb, b); err != nil {
 		in.reset()
 		if errors.Is(err, ErrCorrupt) || errors.Is(err, ErrFormat) || errors.Is(err, errLogName) {

@@ -6,9 +6,11 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
 	"github.com/mqadmin/mqadmin/internal/message"
 )
@@ -110,31 +112,41 @@ func (m model) matches(s *Store) error {
 	return nil
 }
 
-// crashRun commits random batches, takes an image of the disk as a crash at a
-// random moment would leave it, and says how many batches had been
-// acknowledged before that.
+// crashRun is a run of random batches and an image of the disk as a crash in
+// the middle of it may leave it.
 type crashRun struct {
 	models []model // models[i]: after i batches
 	image  *vfs.MemFS
-	acked  int
+	acked  int // batches acknowledged before the image was taken
 }
 
+// runToCrash takes the image right before a random write to the disk, of
+// whatever kind: log, table, manifest, rename, fsync.
 func runToCrash(t *testing.T, seed uint64, mode SyncMode) crashRun {
 	t.Helper()
 	rng := rand.New(rand.NewPCG(seed, 1))
 	fs := vfs.NewCrashableMem()
-	c := testConfig(fs)
+	batches := 20 + rng.IntN(120)
+	crash := vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: rand.New(rand.NewPCG(seed, 2))}
+	r := crashRun{models: []model{newModel()}}
+	var acked, writes atomic.Int64
+	take := sync.OnceFunc(func() {
+		r.acked = int(acked.Load()) // first: what is acknowledged is in the image
+		r.image = fs.CrashClone(crash)
+	})
+	crashAt := int64(rng.IntN(4 * batches))
+	c := testConfig(errorfs.Wrap(fs, errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if isWrite(op) && writes.Add(1) > crashAt {
+			take()
+		}
+		return nil
+	})))
 	c.Sync = mode
 	if seed%2 == 0 {
 		c.memTable = 16 << 10 // flushes, new logs and compactions as well
 	}
 	s := open(t, c)
-	r := crashRun{models: []model{newModel()}}
 	var next uint64
-	batches := 20 + rng.IntN(120)
-	crashAt := rng.IntN(batches)
-	var mu sync.Mutex
-	acked, crashed := 0, make(chan struct{})
 	for i := range batches {
 		m := r.models[i].clone()
 		b := s.NewBatch()
@@ -144,34 +156,24 @@ func runToCrash(t *testing.T, seed uint64, mode SyncMode) crashRun {
 			if err != nil {
 				t.Errorf("seed %d: batch %d: %v", seed, i, err)
 			}
-			mu.Lock()
-			acked++
-			mu.Unlock()
-			if i == crashAt {
-				close(crashed)
-			}
+			acked.Add(1)
 		})
 		if rng.IntN(8) == 0 {
 			_, _ = s.ReadQueue(sid("c0"), 0, 10)
 		}
+		if rng.IntN(4) == 0 {
+			commit(t, s, func(b *Batch) { b.PutMeta("k", nil) }) // let the disk catch up
+		}
 	}
-	<-crashed
-	mu.Lock()
-	r.acked = acked // before the image is taken: what is acked is in it
-	mu.Unlock()
-	r.image = fs.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: rng.IntN(101), RNG: legacyRand(seed)})
 	closeStore(t, s)
+	take()
 	return r
 }
 
 // Whatever the moment of the crash, the store opens, holds every acknowledged
 // batch, no half of any, and its references agree.
 func TestCrash(t *testing.T) {
-	seeds := uint64(400)
-	if testing.Short() {
-		seeds = 50
-	}
-	for seed := range seeds {
+	for seed := range *seeds {
 		r := runToCrash(t, seed, SyncAlways)
 		s := open(t, testConfig(r.image))
 		if err := audit(s); err != nil {
@@ -203,7 +205,7 @@ func TestCrash(t *testing.T) {
 // Without fsync a power failure may take batches, but only the last ones, and
 // the store opens.
 func TestCrashWithoutSync(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range *seeds / 3 {
 		r := runToCrash(t, seed, SyncNever)
 		s := open(t, testConfig(r.image))
 		if err := audit(s); err != nil {

@@ -117,7 +117,40 @@ func (f *fence) open(kind fileKind, op func() (vfs.File, error)) (vfs.File, erro
 }
 
 func (f *fence) Create(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
-	return f.open(kindOf(name), func() (vfs.File, error) { return f.FS.Create(name, c) })
+	return f.open(kindOf(name), func() (vfs.File, error) {
+		if strings.HasPrefix(f.PathBase(name), "marker.") {
+			return f.createMarker(name, c)
+		}
+		return f.FS.Create(name, c)
+	})
+}
+
+// createMarker makes a file whose name says which manifest counts. Pebble syncs
+// the directory once, after it has also removed the marker before this one; a
+// file system that does not keep the order of changes to a directory could then
+// come back from a crash with a marker whose manifest is missing, or with none.
+func (f *fence) createMarker(name string, c vfs.DiskWriteCategory) (vfs.File, error) {
+	if err := syncDir(f.FS, f.PathDir(name)); err != nil {
+		return nil, err
+	}
+	file, err := f.FS.Create(name, c)
+	if err != nil {
+		return nil, err
+	}
+	if err := syncDir(f.FS, f.PathDir(name)); err != nil {
+		return nil, firstError(err, file.Close())
+	}
+	return file, nil
+}
+
+// syncDir brings the entries of a directory to the disk.
+func syncDir(fs vfs.FS, dir string) error {
+	d, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	err = d.Sync()
+	return firstError(err, d.Close())
 }
 
 func (f *fence) OpenReadWrite(name string, c vfs.DiskWriteCategory, opts ...vfs.OpenOption) (vfs.File, error) {

@@ -5,7 +5,6 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
@@ -15,7 +14,10 @@ import (
 	"github.com/mqadmin/mqadmin/internal/message"
 )
 
-var update = flag.Bool("update", false, "rewrite the golden files")
+var (
+	update = flag.Bool("update", false, "rewrite the golden files")
+	seeds  = flag.Uint64("seeds", 150, "crashes to try")
+)
 
 func testConfig(fs vfs.FS) Config {
 	return Config{Dir: "store", FS: fs, Logger: slog.New(slog.DiscardHandler)}
@@ -216,6 +218,3 @@ func equal[T comparable](t testing.TB, got []T, want ...T) {
 		t.Errorf("got %v, want %v", got, want)
 	}
 }
-
-// legacyRand is the generator that vfs.CrashCloneCfg asks for.
-func legacyRand(seed uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, 2)) }

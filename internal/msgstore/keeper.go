@@ -119,7 +119,7 @@ func (s *Store) look() {
 	}
 	if full {
 		s.log.Error("disk is nearly full: publishes that need the disk are refused",
-			"dir", s.c.Dir, "free_bytes", du.AvailBytes, "message_store.min_free", s.c.MinFreeBytes)
+			"dir", s.c.Dir, "free_bytes", du.AvailBytes, "limit_bytes", s.c.MinFreeBytes)
 		s.c.OnFailure(errFull)
 		return
 	}

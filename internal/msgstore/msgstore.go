@@ -75,7 +75,8 @@ type Config struct {
 	// SyncInterval is the time between fsyncs with SyncInterval.
 	SyncInterval time.Duration
 	// PendingBytes bounds what waits for the disk (setting
-	// message_store.pending_bytes); above it Commit blocks.
+	// message_store.max_pending_bytes); above it Commit blocks. Negative: no
+	// limit.
 	PendingBytes int64
 	// EmbedBelow is the encoded size below which a message is copied into each
 	// queue's record, because the reference to a shared one would take as much

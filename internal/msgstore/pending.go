@@ -28,7 +28,7 @@ func (p *pending) init(limit int64) {
 func (p *pending) put(b *Batch) (blocked, ok bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for !p.closed && p.bytes > 0 && p.bytes+b.bytes > p.limit {
+	for !p.closed && p.limit >= 0 && p.bytes > 0 && p.bytes+b.bytes > p.limit {
 		blocked = true
 		p.space.Wait()
 	}

@@ -32,7 +32,7 @@ func (in *instance) purge() {
 // with the last of them.
 func (in *instance) purgeQueue(queue uint64) (int, error) {
 	pb := in.db.NewBatch()
-	defer pb.Close()
+	defer func() { _ = pb.Close() }()
 	prefix := appendQueueRange(nil, keyQueue, queue)
 	it, err := in.db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {

@@ -37,9 +37,9 @@ func TestSpaceComesBack(t *testing.T) {
 		size int
 		how  func(t testing.TB, s *Store, n uint64)
 	}{
-		"large, dequeued": {500, 256 << 10, func(t testing.TB, s *Store, n uint64) { drain(t, s, 0, n) }},
-		"small, dequeued": {200_000, 100, func(t testing.TB, s *Store, n uint64) { drain(t, s, 0, n) }},
-		"session deleted": {500, 256 << 10, func(t testing.TB, s *Store, _ uint64) {
+		"large, dequeued": {200, 256 << 10, func(t testing.TB, s *Store, n uint64) { drain(t, s, 0, n) }},
+		"small, dequeued": {12_000, 1000, func(t testing.TB, s *Store, n uint64) { drain(t, s, 0, n) }},
+		"session deleted": {200, 256 << 10, func(t testing.TB, s *Store, _ uint64) {
 			commit(t, s, func(b *Batch) { b.DeleteSession(sid("c")) })
 			waitPurged(t, s)
 		}},

@@ -102,8 +102,8 @@ func (s *Store) register(m *metrics.Registry) {
 		operations: m.Counter("message_store_operations", "Operations made durable."),
 		groups:     m.Counter("message_store_groups", "Group commits, each with one wait for the disk."),
 		failed:     m.Counter("message_store_failed", "Batches that failed."),
-		blocked:    m.Counter("message_store_blocked", "Commits that waited because message_store.pending_bytes was reached."),
-		refused:    m.Counter("message_store_refused", "Batches refused because the disk has less than message_store.min_free."),
+		blocked:    m.Counter("message_store_blocked", "Commits that waited because message_store.max_pending_bytes was reached."),
+		refused:    m.Counter("message_store_refused", "Batches refused because the disk has too little free space."),
 		reclaims:   m.Counter("message_store_reclaims", "Compactions that gave the space of consumed messages back."),
 		purged:     m.Counter("message_store_purged", "Queued messages dropped with their session."),
 	}

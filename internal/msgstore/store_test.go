@@ -161,8 +161,13 @@ func TestWithinOneBatch(t *testing.T) {
 func TestSessionsDoNotMix(t *testing.T) {
 	s := openMem(t)
 	ids := []message.SessionID{
-		{ClientID: ""}, {ClientID: "a"}, {ClientID: "ab"}, {ClientID: "a\xff"},
-		{Mountpoint: "a"}, {Mountpoint: "a", ClientID: "b"}, {Mountpoint: "ab", ClientID: ""},
+		{ClientID: ""},
+		{ClientID: "a"},
+		{ClientID: "ab"},
+		{ClientID: "a\xff"},
+		{Mountpoint: "a"},
+		{Mountpoint: "a", ClientID: "b"},
+		{Mountpoint: "ab", ClientID: ""},
 	}
 	for i, id := range ids {
 		commit(t, s, func(b *Batch) {
