@@ -134,7 +134,7 @@ func (b *Broker) openData() (err error) {
 	}
 	b.store, err = msgstore.Open(msgstore.Config{
 		Dir: b.cfg.String("message_store.directory"), CacheBytes: storeCache(b.cfg), Sync: mode,
-		SyncInterval: b.cfg.Duration("message_store.sync_interval"), PendingBytes: unlimited(b.cfg.Bytes("message_store.max_pending_bytes")),
+		SyncInterval: b.cfg.Duration("message_store.sync_interval"), PendingBytes: pendingBytes(b.cfg.Bytes("message_store.max_pending_bytes")),
 		Logger: b.log.With("part", "msgstore"), Metrics: b.metrics,
 	})
 	if err != nil {

@@ -105,6 +105,14 @@ func tlsVersions(t *config.TLS) []string {
 	return out
 }
 
+// pendingBytes turns infinity into what the message store takes for no limit.
+func pendingBytes(n int64) int64 {
+	if n == config.Infinity {
+		return -1
+	}
+	return n
+}
+
 // unlimited turns infinity into 0.
 func unlimited(n int64) int64 {
 	if n == config.Infinity {
