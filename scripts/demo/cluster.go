@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -110,11 +111,7 @@ func (c *cluster) start(ctx context.Context) error {
 
 // command is a line that can be typed to run mqadmin against a node.
 func (c *cluster) command(n *clustertest.Node, args ...string) string {
-	line := filepath.Join(c.bin, "mqadmin") + " --socket " + n.Socket()
-	for _, a := range args {
-		line += " " + a
-	}
-	return line
+	return strings.Join(append([]string{filepath.Join(c.bin, "mqadmin"), "--socket", n.Socket()}, args...), " ")
 }
 
 // show prints the line before its command is run.
