@@ -44,9 +44,10 @@ func TestGuide(t *testing.T) {
 		return
 	}
 	l := newLab(t)
-	g := &guide{
-		a: l.newHost(t, "123", "testdata/seed/node-123.conf"),
-		b: l.newHost(t, "124", "testdata/seed/node-124.conf"),
+	l.install(t)
+	g := &guide{a: l.newHost(t, "VerneMQ", "123"), b: l.newHost(t, "VerneMQ", "124")}
+	for _, h := range g.hosts() {
+		h.installPackage(t)
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -74,6 +75,20 @@ func TestGuide(t *testing.T) {
 			t.FailNow() // each step builds on the ones before
 		}
 	}
+}
+
+// installPackage is what VerneMQ's package has put there before the guide
+// begins, with the configuration file that the guide shows.
+func (h *host) installPackage(t *testing.T) {
+	t.Helper()
+	last := h.Name[len(h.Name)-3:]
+	text, err := os.ReadFile("testdata/seed/node-" + last + ".conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	writeFile(t, h.file("etc/vernemq/vernemq.conf"), string(text), 0o644)
+	writeFile(t, h.file("etc/vernemq/vmq.acl"), "topic #\n", 0o644)
+	writeFile(t, h.file("etc/vernemq/vmq.passwd"), "", 0o600)
 }
 
 // guide is the two hosts.

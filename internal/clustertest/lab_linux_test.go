@@ -65,10 +65,12 @@ func runLab(t *testing.T) {
 // lab is the network 192.168.100.0/24 with this process on it as .1, where
 // the clients run.
 type lab struct {
-	dir string // bin and the hosts' directories
+	dir  string // programs and the hosts' directories
+	path string // of commands on the hosts, before the system's own
 }
 
-// newLab sets up the network and the programs' names as the guide uses them.
+// newLab sets up the network, with programs that every system has and that
+// are not what is tested.
 func newLab(t *testing.T) *lab {
 	t.Helper()
 	l := &lab{dir: t.TempDir()}
@@ -82,6 +84,15 @@ func newLab(t *testing.T) *lab {
 	} {
 		must(t, line)
 	}
+	l.path = filepath.Join(l.dir, "system")
+	writeFile(t, filepath.Join(l.path, "sudo"), "#!/bin/sh\nexec \"$@\"\n", 0o755)
+	writeFile(t, filepath.Join(l.path, "service"), "#!/bin/sh\nexec \"$1\" \"$2\"\n", 0o755)
+	return l
+}
+
+// install makes the programs known on every host, under VerneMQ's names too.
+func (l *lab) install(t *testing.T) {
+	t.Helper()
 	programs := filepath.Join(l.dir, "bin")
 	if err := os.Mkdir(programs, 0o755); err != nil {
 		t.Fatal(err)
@@ -91,10 +102,7 @@ func newLab(t *testing.T) *lab {
 			t.Fatal(err)
 		}
 	}
-	// The machine's own sudo and service manager are not what is tested.
-	writeFile(t, filepath.Join(programs, "sudo"), "#!/bin/sh\nexec \"$@\"\n", 0o755)
-	writeFile(t, filepath.Join(programs, "service"), "#!/bin/sh\nexec \"$1\" \"$2\"\n", 0o755)
-	return l
+	l.path += ":" + programs
 }
 
 // must runs a line of the shell in this process's namespaces.
@@ -115,8 +123,8 @@ func writeFile(t *testing.T, path, text string, mode os.FileMode) {
 	}
 }
 
-// host is a machine of the lab with its own address, /etc, /var/lib, /var/log
-// and /run.
+// host is a machine of the lab with its own address and its own private
+// directories.
 type host struct {
 	*clustertest.Node // to ask the broker; the guide's commands start and stop it
 	lab               *lab
@@ -125,16 +133,19 @@ type host struct {
 
 // private are the directories that each host has for itself.
 func private() map[string]string {
-	return map[string]string{"etc": "/etc", "lib": "/var/lib", "log": "/var/log", "var-run": "/run"}
+	return map[string]string{
+		"etc": "/etc", "lib": "/var/lib", "log": "/var/log", "var-run": "/run",
+		"local-bin": "/usr/local/bin", "local-sbin": "/usr/local/sbin",
+	}
 }
 
-// newHost adds 192.168.100.<last> with a configuration file in place.
-func (l *lab) newHost(t *testing.T, last, config string) *host {
+// newHost adds 192.168.100.<last>, whose node is name@ that address.
+func (l *lab) newHost(t *testing.T, name, last string) *host {
 	t.Helper()
 	address := "192.168.100." + last
 	dir := filepath.Join(l.dir, "host-"+last)
 	h := &host{lab: l, Node: &clustertest.Node{Config: clustertest.Config{
-		Bin: bin(), Dir: dir, Name: "VerneMQ@" + address,
+		Bin: bin(), Dir: dir, Name: name + "@" + address,
 		MQTT: address + ":1883", Cluster: address + ":44053",
 	}}}
 	for sub := range private() {
@@ -151,14 +162,6 @@ func (l *lab) newHost(t *testing.T, last, config string) *host {
 			writeFile(t, filepath.Join(dir, "etc", name), string(text), 0o644)
 		}
 	}
-	text, err := os.ReadFile(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	writeFile(t, filepath.Join(dir, "etc/vernemq/vernemq.conf"), string(text), 0o644)
-	writeFile(t, filepath.Join(dir, "etc/vernemq/vmq.acl"), "topic #\n", 0o644)
-	writeFile(t, filepath.Join(dir, "etc/vernemq/vmq.passwd"), "", 0o600)
-
 	sleep := exec.CommandContext(t.Context(), "sleep", "infinity")
 	sleep.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET | syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	if err := sleep.Start(); err != nil {
@@ -192,13 +195,29 @@ func (h *host) sh(t *testing.T, line string) clustertest.Result {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 3*patience)
 	defer cancel()
-	path := filepath.Join(h.lab.dir, "bin") + ":" + os.Getenv("PATH")
-	r := clustertest.Run(ctx, "nsenter", "-t", strconv.Itoa(h.holder), "-n", "-m", "--", "env", "PATH="+path, "sh", "-c", line)
-	t.Logf("%s $ %s\n%s%s", h.Name, line, r.Stdout, r.Stderr)
+	args := h.enter(line)
+	r := clustertest.Run(ctx, args[0], args[1:]...)
+	t.Logf("%s $ %s\n%s%s", h.Name, line, beginning(r.Stdout), r.Stderr)
 	if ctx.Err() != nil {
 		t.Fatalf("%s on %s: %v", line, h.Name, ctx.Err())
 	}
 	return r
+}
+
+// beginning shortens long output for the log.
+func beginning(text string) string {
+	const most = 25
+	lines := strings.SplitAfterN(text, "\n", most+1)
+	if len(lines) > most && lines[most] != "" {
+		lines[most] = fmt.Sprintf("… and %d lines more\n", strings.Count(lines[most], "\n"))
+	}
+	return strings.Join(lines, "")
+}
+
+// enter is the command that runs a line of the shell on the host.
+func (h *host) enter(line string) []string {
+	path := h.lab.path + ":" + os.Getenv("PATH")
+	return []string{"nsenter", "-t", strconv.Itoa(h.holder), "-n", "-m", "--", "env", "PATH=" + path, "sh", "-c", line}
 }
 
 // ok is sh for a line that must succeed; it returns what it printed.
