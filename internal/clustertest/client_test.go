@@ -2,7 +2,6 @@ package clustertest_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/url"
@@ -318,6 +317,3 @@ func await(t *testing.T, ok func() error) {
 		t.Fatal(err)
 	}
 }
-
-// errNotYet is for conditions that need no words.
-var errNotYet = errors.New("not yet")

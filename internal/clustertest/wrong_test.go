@@ -77,33 +77,59 @@ func TestWrongMembership(t *testing.T) {
 		return func(ctx context.Context) clustertest.Result { return n.Admin(ctx, args...) }
 	}
 	for _, m := range []mistake{
-		{"join unknown host", admin(single, "cluster", "join", "discovery-node=VerneMQ@no-such-host.invalid"), exitFailed,
-			[]string{`no-such-host\.invalid`, `discovery-node=VerneMQ@192\.168\.100\.124`}},
-		{"join where nothing listens", admin(single, "cluster", "join", "discovery-node=n9@127.0.0.1"+port), exitFailed,
-			[]string{`127\.0\.0\.1` + port, `discovery-node=VerneMQ@192\.168\.100\.124`}},
-		{"join what is no cluster port", admin(single, "cluster", "join", "discovery-node=n1@"+pair[0].MQTT), exitFailed,
-			[]string{regexp.QuoteMeta(pair[0].MQTT), `cluster port`}},
-		{"join no node name", admin(single, "cluster", "join", "discovery-node=192.168.100.124"), exitUsage,
-			[]string{`192\.168\.100\.124`, `name@host`}},
+		{
+			"join unknown host", admin(single, "cluster", "join", "discovery-node=VerneMQ@no-such-host.invalid"), exitFailed,
+			[]string{`no-such-host\.invalid`, `discovery-node=VerneMQ@192\.168\.100\.124`},
+		},
+		{
+			"join where nothing listens", admin(single, "cluster", "join", "discovery-node=n9@127.0.0.1"+port), exitFailed,
+			[]string{`127\.0\.0\.1` + port, `discovery-node=VerneMQ@192\.168\.100\.124`},
+		},
+		{
+			"join what is no cluster port", admin(single, "cluster", "join", "discovery-node=n1@"+pair[0].MQTT), exitFailed,
+			[]string{regexp.QuoteMeta(pair[0].MQTT), `cluster port`},
+		},
+		{
+			"join no node name", admin(single, "cluster", "join", "discovery-node=192.168.100.124"), exitUsage,
+			[]string{`192\.168\.100\.124`, `name@host`},
+		},
 		{"join without a name", admin(single, "cluster", "join"), exitUsage, []string{`discovery-node`}},
-		{"join itself by name", admin(single, "cluster", "join", "discovery-node="+single.Name), exitFailed,
-			[]string{`n3@127\.0\.0\.1`, `itself`, `another node|other cluster`}},
-		{"join itself by address", admin(single, "cluster", "join", "discovery-node=other@"+single.Cluster), exitFailed,
-			[]string{`itself`, `another node|other cluster`}},
-		{"join twice", admin(pair[1], "cluster", "join", "discovery-node="+pair[0].Discovery()), exitFailed,
-			[]string{`n1@127\.0\.0\.1`, `members of the same cluster already`, `cluster show`}},
-		{"join with other members", admin(pair[0], "cluster", "join", "discovery-node="+single.Discovery()), exitFailed,
-			[]string{`n1@127\.0\.0\.1`, `other members \(n2@127\.0\.0\.1\)`, `cluster leave`}},
-		{"join with a wrong cookie", admin(thief, "cluster", "join", "discovery-node="+pair[0].Discovery()), exitFailed,
-			[]string{`n1@127\.0\.0\.1`, `distributed_cookie`, `same distributed_cookie`}},
-		{"join under a name that is taken", admin(namesake, "cluster", "join", "discovery-node=n2@"+pair[1].Cluster), exitFailed,
-			[]string{`n1@127\.0\.0\.1`, `nodename`}},
-		{"leave unknown node", admin(pair[0], "cluster", "leave", "node=n9@127.0.0.1"), exitFailed,
-			[]string{`n9@127\.0\.0\.1`, `n1@127\.0\.0\.1, n2@127\.0\.0\.1`}},
-		{"leave unknown node with -k", admin(pair[0], "cluster", "leave", "node=n9@127.0.0.1", "-k"), exitFailed,
-			[]string{`n9@127\.0\.0\.1`, `cluster show`}},
-		{"leave the last node", admin(single, "cluster", "leave", "node=n3@127.0.0.1", "-k"), exitFailed,
-			[]string{`n3@127\.0\.0\.1`, `only member`, `broker stop`}},
+		{
+			"join itself by name", admin(single, "cluster", "join", "discovery-node="+single.Name), exitFailed,
+			[]string{`n3@127\.0\.0\.1`, `itself`, `another node|other cluster`},
+		},
+		{
+			"join itself by address", admin(single, "cluster", "join", "discovery-node=other@"+single.Cluster), exitFailed,
+			[]string{`itself`, `another node|other cluster`},
+		},
+		{
+			"join twice", admin(pair[1], "cluster", "join", "discovery-node="+pair[0].Discovery()), exitFailed,
+			[]string{`n1@127\.0\.0\.1`, `members of the same cluster already`, `cluster show`},
+		},
+		{
+			"join with other members", admin(pair[0], "cluster", "join", "discovery-node="+single.Discovery()), exitFailed,
+			[]string{`n1@127\.0\.0\.1`, `other members \(n2@127\.0\.0\.1\)`, `cluster leave`},
+		},
+		{
+			"join with a wrong cookie", admin(thief, "cluster", "join", "discovery-node="+pair[0].Discovery()), exitFailed,
+			[]string{`n1@127\.0\.0\.1`, `distributed_cookie`, `same distributed_cookie`},
+		},
+		{
+			"join under a name that is taken", admin(namesake, "cluster", "join", "discovery-node=n2@"+pair[1].Cluster), exitFailed,
+			[]string{`n1@127\.0\.0\.1`, `nodename`},
+		},
+		{
+			"leave unknown node", admin(pair[0], "cluster", "leave", "node=n9@127.0.0.1"), exitFailed,
+			[]string{`n9@127\.0\.0\.1`, `n1@127\.0\.0\.1, n2@127\.0\.0\.1`},
+		},
+		{
+			"leave unknown node with -k", admin(pair[0], "cluster", "leave", "node=n9@127.0.0.1", "-k"), exitFailed,
+			[]string{`n9@127\.0\.0\.1`, `cluster show`},
+		},
+		{
+			"leave the last node", admin(single, "cluster", "leave", "node=n3@127.0.0.1", "-k"), exitFailed,
+			[]string{`n3@127\.0\.0\.1`, `only member`, `broker stop`},
+		},
 		{"leave without a node", admin(pair[0], "cluster", "leave"), exitUsage, []string{`node`}},
 		{"misspelt command", admin(single, "cluster", "shwo"), exitUsage, []string{`did you mean "show"`}},
 		{"misspelt key", admin(single, "cluster", "join", "discovery_node=n1@127.0.0.1"), exitUsage, []string{`did you mean "discovery-node"`}},
@@ -131,7 +157,8 @@ func TestNoBroker(t *testing.T) {
 	for _, args := range [][]string{{"cluster", "show"}, {"session", "show"}, {"metrics", "show"}, {"node", "ping"}} {
 		mistake{
 			strings.Join(args, " "), func(ctx context.Context) clustertest.Result { return n.Admin(ctx, args...) },
-			exitUnreachable, []string{regexp.QuoteMeta(n.Socket()), `broker start|--socket`},
+			exitUnreachable,
+			[]string{regexp.QuoteMeta(n.Socket()), `broker start|--socket`},
 		}.check(t)
 	}
 	mistake{"stop", func(ctx context.Context) clustertest.Result { return n.Broker(ctx, "stop") }, exitFailed, []string{`not running`, `broker\.pid`}}.check(t)
@@ -155,21 +182,39 @@ func TestWrongStart(t *testing.T) {
 		code     int
 		says     []string
 	}{
-		{"misspelt setting", []string{"max_inflight_mesages = 10"}, "", exitUsage,
-			[]string{`broker\.conf:\d+:\d+`, `max_inflight_mesages`, `did you mean "?max_inflight_messages`}},
+		{
+			"misspelt setting",
+			[]string{"max_inflight_mesages = 10"},
+			"", exitUsage,
+			[]string{`broker\.conf:\d+:\d+`, `max_inflight_mesages`, `did you mean "?max_inflight_messages`},
+		},
 		{"bad value", []string{"max_inflight_messages = many"}, "", exitUsage, []string{`broker\.conf:\d+:\d+`, `max_inflight_messages`, `many`}},
 		{"missing include", []string{"include missing.conf"}, "", exitUsage, []string{`broker\.conf:\d+`, `missing\.conf`}},
 		{"webhooks", []string{"plugins.vmq_webhooks = on"}, "", exitUsage, []string{`plugins\.vmq_webhooks`}},
-		{"MQTT port in use", []string{"listener.tcp.default = " + taken.MQTT}, "", exitFailed,
-			[]string{`listener\.tcp\.default`, regexp.QuoteMeta(taken.MQTT), `in use`}},
-		{"cluster port in use", []string{"listener.vmq.clustering = " + taken.Cluster}, "", exitFailed,
-			[]string{`listener\.vmq\.clustering`, regexp.QuoteMeta(taken.Cluster), `in use`}},
-		{"HTTP port in use", []string{"listener.http.default = " + taken.HTTP}, "", exitFailed,
-			[]string{`listener\.http\.default`, regexp.QuoteMeta(taken.HTTP), `in use`}},
+		{
+			"MQTT port in use",
+			[]string{"listener.tcp.default = " + taken.MQTT},
+			"", exitFailed,
+			[]string{`listener\.tcp\.default`, regexp.QuoteMeta(taken.MQTT), `in use`},
+		},
+		{
+			"cluster port in use",
+			[]string{"listener.vmq.clustering = " + taken.Cluster},
+			"", exitFailed,
+			[]string{`listener\.vmq\.clustering`, regexp.QuoteMeta(taken.Cluster), `in use`},
+		},
+		{
+			"HTTP port in use",
+			[]string{"listener.http.default = " + taken.HTTP},
+			"", exitFailed,
+			[]string{`listener\.http\.default`, regexp.QuoteMeta(taken.HTTP), `in use`},
+		},
 		{"data directory is a file", nil, file, exitFailed, []string{regexp.QuoteMeta(file), `data_dir`, `--data-dir`}},
 		{"data directory below a file", nil, filepath.Join(file, "data"), exitFailed, []string{regexp.QuoteMeta(file), `data_dir`, `--data-dir`}},
-		{"data directory of another broker", nil, taken.DataDir(), exitFailed,
-			[]string{regexp.QuoteMeta(taken.DataDir()), `in use`, `process \d+`, `stop it or use another directory`}},
+		{
+			"data directory of another broker", nil, taken.DataDir(), exitFailed,
+			[]string{regexp.QuoteMeta(taken.DataDir()), `in use`, `process \d+`, `stop it or use another directory`},
+		},
 	} {
 		for _, how := range []string{"console", "start"} {
 			t.Run(c.name+" "+how, func(t *testing.T) {
@@ -218,7 +263,8 @@ func TestStartTwice(t *testing.T) {
 	for _, how := range []string{"start", "console"} {
 		mistake{
 			how, func(ctx context.Context) clustertest.Result { return n.Broker(ctx, how) },
-			exitFailed, []string{`already running`, `\d+`},
+			exitFailed,
+			[]string{`already running`, `\d+`},
 		}.check(t)
 	}
 	awaitMembers(t, n)
