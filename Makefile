@@ -50,7 +50,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (5s)
 bench: ## Run the benchmarks of every package
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
-check: test lint generated cross ## What CI runs
+check: test race lint generated cross ## What CI runs
 
 clean: ## Remove what was built and the demo's data
 	rm -rf bin dist data

@@ -217,6 +217,9 @@ func (c *Cluster) sessionChanged(e meta.SessionChanged) {
 	switch {
 	case e.New == nil:
 		c.work.add(func() { c.drop(e.Old) })
+	case e.New.Owner == c.cfg.Self && e.Old.Owner == c.cfg.Self && len(e.New.Sources) > len(e.Old.Sources):
+		// A node has come back, or joined, that still holds messages of it.
+		c.work.add(func() { c.startMove(e.New.ID, e.New.Epoch) })
 	case e.Old.Owner == c.cfg.Self && e.New.Owner != c.cfg.Self:
 		c.close(e.New.ID, takenOver)
 		c.work.add(func() { c.departed(e.New) })
@@ -261,8 +264,8 @@ func (c *Cluster) holds(s *meta.Session) bool {
 // reconcile compares the queues and connections here with the registry, after
 // a start and when the view was replaced.
 func (c *Cluster) reconcile() {
-	if st := c.cfg.Meta.Status(); !st.Quorum || st.Provisional || st.Joining {
-		return // Reset calls again when the registry is known
+	if st := c.cfg.Meta.Status(); !st.Quorum || st.Provisional || st.Joining || c.cfg.Meta.PendingMerge() != nil {
+		return // Reset, or the end of the merge, calls again when the registry is known
 	}
 	var gone []message.SessionID
 	c.cfg.Queues.Each(func(q queue.Info) bool {

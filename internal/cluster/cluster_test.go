@@ -331,3 +331,35 @@ func TestReconcile(t *testing.T) {
 		t.Error("a session that has ended is still there")
 	}
 }
+
+// The disk of a node that was forgotten comes back in a fresh node: what it
+// held of a session goes to the session's owner.
+func TestForgottenDiskHandsItsMessagesOver(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	own, _ := a.meta.View().Cluster()
+	r := durable("kept")
+	a.register(t, r)
+	a.queues.add(r.ID, 1)
+	b.queues.add(r.ID, 5)
+	b.queues.records[r.ID] = &message.SessionRecord{ID: r.ID, Epoch: message.Epoch{Cluster: own, Index: 3}, Expiry: r.Expiry}
+	b.reconcile() // as after its start: the session is of another cluster than its own
+	if s, ok := b.meta.Session(r.ID); !ok || s.Owner != b.cfg.Self {
+		t.Fatalf("%+v", s)
+	}
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the owner has all messages", func() error {
+		if n := a.queues.len(r.ID); n != 6 {
+			return fmt.Errorf("it has %d", n)
+		}
+		if _, there := b.queues.Info(r.ID); there {
+			return errors.New("the other still has a queue")
+		}
+		s, _ := a.meta.Session(r.ID)
+		if s == nil || s.Owner != a.cfg.Self || len(s.Sources) != 0 {
+			return fmt.Errorf("%+v", s)
+		}
+		return nil
+	})
+}

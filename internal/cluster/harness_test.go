@@ -41,6 +41,7 @@ type node struct {
 }
 
 type fakeSessions struct {
+	queues *fakeQueues
 	mu     sync.Mutex
 	closed map[message.SessionID]packet.Reason
 	infos  []session.Info
@@ -53,7 +54,13 @@ func (f *fakeSessions) Disconnect(id message.SessionID, o session.DisconnectOpti
 	return true
 }
 
-func (f *fakeSessions) SetEpoch(message.SessionID, message.Epoch) {}
+func (f *fakeSessions) SetEpoch(id message.SessionID, e message.Epoch) {
+	f.queues.mu.Lock()
+	defer f.queues.mu.Unlock()
+	if r := f.queues.records[id]; r != nil {
+		r.Epoch = e
+	}
+}
 
 func (f *fakeSessions) reason(id message.SessionID) packet.Reason {
 	f.mu.Lock()
@@ -257,6 +264,7 @@ func start(t *testing.T, name, cookie string) *node {
 		name: name, left: make(chan struct{}), queues: newFakeQueues(),
 		sessions: &fakeSessions{closed: map[message.SessionID]packet.Reason{}},
 	}
+	n.sessions.queues = n.queues
 	log, reg := slog.New(slog.DiscardHandler), metrics.New()
 	var obs late
 	var d net.Dialer

@@ -227,6 +227,7 @@ func (c *Cluster) merge(ctx context.Context) error {
 		c.close(id, takenOver)
 	}
 	c.renew()
+	c.reconcile()
 	c.log.Info("joined the cluster", "members", names(c.cfg.Meta.Members(), 0), "sessions_merged", res.Sessions, "retained_merged", res.Retained, "sessions_lost", len(res.Lost))
 	return nil
 }

@@ -59,14 +59,17 @@ func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) <-chan st
 	return asked
 }
 
-// retryMove is the pause before a source that did not answer is asked again.
-const retryMove = 2 * time.Second
+// The pause before a source that did not answer is asked again; it doubles.
+const (
+	retryMove    = 2 * time.Second
+	retryMoveMax = 2 * time.Minute
+)
 
 // move pulls from every source until all are struck or the session is no
 // longer this registration's.
 func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.Epoch, asked func()) {
 	defer asked()
-	for ctx.Err() == nil {
+	for pause := retryMove; ctx.Err() == nil; pause = min(2*pause, retryMoveMax) {
 		s, ok := c.cfg.Meta.Session(id)
 		if !ok || s.Owner != c.cfg.Self || !s.Is(epoch) || len(s.Sources) == 0 {
 			return
@@ -75,9 +78,9 @@ func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.
 		for _, src := range s.Sources {
 			if err := c.pull(ctx, s, src); err != nil {
 				left++
-				if ctx.Err() == nil {
-					c.counters.moveErrors.Inc()
-					c.log.Warn("a part of a session's queue cannot be fetched now", "client", id.String(), "node", c.nameOf(src.Node), "error", err)
+				c.counters.moveErrors.Inc()
+				if ctx.Err() == nil && pause == retryMove {
+					c.log.Warn("a part of a session's queue cannot be fetched now; it will be when that node is back", "client", id.String(), "node", c.nameOf(src.Node), "error", err)
 				}
 			}
 		}
@@ -86,7 +89,7 @@ func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.
 		}
 		asked()
 		c.cfg.Queues.Release(id)
-		t := time.NewTimer(retryMove)
+		t := time.NewTimer(pause)
 		select {
 		case <-t.C:
 		case <-ctx.Done():

@@ -157,7 +157,7 @@ func (c *Cluster) restore(id message.SessionID) {
 		return
 	}
 	if _, elsewhere := c.cfg.Meta.Session(id); elsewhere {
-		return // the owner has the later state; what is here waits for an operator
+		return // a join is about to name this node as a source; the owner pulls
 	}
 	if err := c.registerAgain(rec); err != nil && !over(err) {
 		c.log.Error("a session on this node's disk could not be registered again", "client", id.String(), "error", err)
@@ -173,6 +173,7 @@ func (c *Cluster) registerAgain(rec *message.SessionRecord) error {
 	if err != nil {
 		return err
 	}
+	c.cfg.Sessions.SetEpoch(rec.ID, reg.Epoch)
 	if len(rec.Subscriptions) > 0 {
 		if _, _, err := c.cfg.Meta.Subscribe(ctx, rec.ID, reg.Epoch, rec.Subscriptions, meta.Options{Overlay: true}); err != nil {
 			return err
