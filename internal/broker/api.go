@@ -28,6 +28,7 @@ func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, boo
 	return admin.Config{
 		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b},
 		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
+		PeerTimeout: b.cfg.Duration("cluster_ready_rpc_timeout"), MaxStreams: uint32(b.cfg.Int("admin.max_concurrent_calls")),
 	}
 }
 

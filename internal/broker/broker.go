@@ -188,7 +188,7 @@ func (b *Broker) openEngine() (err error) {
 	b.cluster = cluster.New(cluster.Config{
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
 		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router, Listeners: suspender{b.listeners},
-		EnqueueTimeout: timeout, QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
+		EnqueueTimeout: timeout, JoinTimeout: cfg.Duration("max_joining_time"), QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
 		OnLeft:  func() { b.leave.Do(func() { close(b.left) }) },
 		Metrics: b.metrics, Logger: b.log.With("part", "cluster"),
 	})

@@ -78,6 +78,9 @@ func (localOnly) AuthOnSubscribe(context.Context, *hook.Subscribe) (*hook.Subscr
 // most of the work.
 func storeCache(c *config.Config) int64 {
 	const smallest = 8 << 20
+	if c.IsSet("leveldb.maximum_memory") {
+		return max(c.Bytes("leveldb.maximum_memory"), smallest)
+	}
 	return max(systemMemory()/8/100*int64(c.Int("leveldb.maximum_memory.percent")), smallest)
 }
 

@@ -62,7 +62,8 @@ func (b *Broker) openClusterPort() error {
 		OnLink: func(node message.NodeID, incarnation uint32, up bool) {
 			b.cluster.OnLink(node, incarnation, up)
 		},
-		Spool: spool{b.store}, AckTimeout: b.cfg.Duration("link_ack_timeout"),
+		HandshakeTimeout: b.cfg.Duration("outgoing_cluster_handshake_ack_timeout"),
+		Spool:            spool{b.store}, AckTimeout: b.cfg.Duration("link_ack_timeout"),
 		MaxFrame: int(b.cfg.Bytes("incoming_clustering_buffer_size")), BufferSize: int(b.cfg.Bytes("outgoing_clustering_buffer_size")),
 		Logger: b.log.With("part", "peer"), Metrics: b.metrics,
 	})
@@ -123,7 +124,8 @@ func (b *Broker) openMetadata() error {
 			return b.port.Conn(ctx, node)
 		}),
 		Observer: &b.gate, Logger: b.log.With("part", "meta"), Metrics: b.metrics,
-		NetsplitGrace: b.cfg.Duration("netsplit_grace"),
+		NetsplitGrace: b.cfg.Duration("netsplit_grace"), MaxPending: b.cfg.Int("metadata.max_pending_commands"),
+		SnapshotBytes: b.cfg.Bytes("metadata.snapshot_min_bytes"),
 		OnRemoved:     func() { b.leave.Do(func() { close(b.left) }) },
 		OnFatal:       b.fail,
 	})

@@ -84,6 +84,8 @@ type Config struct {
 	// EnqueueTimeout (remote_enqueue_timeout) is how long a CONNECT waits for
 	// the queue of the session's former owner.
 	EnqueueTimeout time.Duration
+	// JoinTimeout (max_joining_time) bounds a join.
+	JoinTimeout time.Duration
 	// QueueOptions are those of a session without a connection.
 	QueueOptions func() queue.Options
 	// DrainStep (max_msgs_per_drain_step) is how many messages of a queue move

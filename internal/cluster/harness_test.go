@@ -301,7 +301,7 @@ func start(t *testing.T, name, cookie string) *node {
 	}
 	n.Cluster = New(Config{
 		Self: id, Name: name, Address: address, Version: "test", Meta: n.meta, Port: n.port, Sessions: n.sessions,
-		Queues: n.queues, Records: n.queues, Router: fakeRouter{}, Listeners: fakeListeners{}, EnqueueTimeout: 5 * time.Second,
+		Queues: n.queues, Records: n.queues, Router: fakeRouter{}, Listeners: fakeListeners{}, EnqueueTimeout: 5 * time.Second, JoinTimeout: 20 * time.Second,
 		QueueOptions: func() queue.Options { return queue.Options{} }, DrainStep: 100, DownAfter: time.Second,
 		OnLeft: sync.OnceFunc(func() { close(n.left) }), Metrics: reg, Logger: log,
 	})

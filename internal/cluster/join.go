@@ -35,8 +35,8 @@ type Progress struct {
 	Text  string
 }
 
-// joinTimeout bounds a join whose caller set no deadline.
-const joinTimeout = time.Minute
+// undoTimeout bounds taking back a join that failed.
+const undoTimeout = time.Minute
 
 // Join makes this node a member of the cluster that discovery belongs to. What
 // this node's metadata held is kept until the join is complete and then merged
@@ -47,7 +47,7 @@ func (c *Cluster) Join(ctx context.Context, discovery string, progress func(Prog
 		return &sentence{ErrRunning, "a join or leave is already under way on this node; wait for its end"}
 	}
 	defer c.changing.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.JoinTimeout)
 	defer cancel()
 
 	name, address, err := ParseNode(discovery)
@@ -173,7 +173,7 @@ func (c *Cluster) admitted(ctx context.Context, conn *grpc.ClientConn, other *cl
 		if err == nil {
 			return
 		}
-		undo, cancel := context.WithTimeout(undo, joinTimeout)
+		undo, cancel := context.WithTimeout(undo, undoTimeout)
 		defer cancel()
 		if admitted {
 			if _, e := client.Withdraw(undo, &clusterpb.WithdrawRequest{Node: uint64(c.cfg.Self)}); e != nil {

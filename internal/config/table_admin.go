@@ -14,7 +14,7 @@ func authSettings() []Setting {
 		{Key: "vmq_passwd.password_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the password file is read again; 0 is never."},
 		{Key: "vmq_acl.acl_file", Type: TypeFile, Default: "<etc>/vmq.acl", Runtime: true, Doc: "ACL file. One that is missing forbids every topic."},
 		{Key: "vmq_acl.acl_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the ACL file is read again; 0 is never."},
-		{Key: "crl_refresh_interval", Type: TypeDuration, Default: "60000", Doc: "How often files of revoked certificates are read again."},
+		{Key: "crl_refresh_interval", Type: TypeDuration, Default: "60000", Status: NotYet, Reason: "files of revoked certificates are read at the start and on SIGHUP", Doc: "How often files of revoked certificates are read again."},
 		{Key: "logging.obfuscation_secret", Secret: true, Default: "random", Status: NoEffect, Reason: "credentials are neither logged nor kept after authentication", Doc: "Secret that hides credentials in memory and logs."},
 	}
 }
@@ -85,7 +85,7 @@ func logSettings() []Setting {
 		{Key: "log.crash.rotation", Default: "$D0", Form: "a schedule such as $D0, $W0D23, $M1D5 or $H30, or off", check: checkRotation, Doc: "When the crash log is rotated: $D0 daily at hour 0, $W0D23 weekly on Sunday at hour 23, $M1D5 on the first of a month at hour 5, $H30 hourly at minute 30; off is never. VerneMQ removed it in 2.0."},
 		{Key: "log.level", Type: TypeEnum, Words: append([]string{"all"}, levels...), Default: "all", Doc: "Lower bound of every log."},
 		{Key: "log.template", Type: TypeEnum, Words: []string{"simple", "extended"}, Default: "extended", Status: NoEffect, Reason: "log lines are key=value or JSON", Doc: "Layout of a line of text."},
-		{Key: "logging.keepalive_as_warning", Type: TypeFlag, Default: on, Doc: "Log a client that went silent as a warning instead of an information."},
+		{Key: "logging.keepalive_as_warning", Type: TypeFlag, Default: on, Status: NotYet, Reason: "a client that went silent is counted in client_keepalive_expired", Doc: "Log a client that went silent as a warning instead of an information."},
 		{Key: "log.sasl", Type: TypeFlag, Default: off, Status: NoEffect, Reason: "there are no SASL reports", Doc: "Write Erlang's progress reports."},
 		{Key: "log.sasl.file", Type: TypeFile, Default: "<log>/sasl.log", Needs: "log.sasl", Status: NoEffect, Reason: "there are no SASL reports", Doc: "File of Erlang's progress reports."},
 		{Key: "sasl", Type: TypeFlag, Default: off, Status: NoEffect, Reason: "there are no SASL reports", Doc: "Erlang's progress reports."},
