@@ -187,7 +187,8 @@ func (b *Broker) openEngine() (err error) {
 	b.openListeners()
 	b.cluster = cluster.New(cluster.Config{
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
-		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router, Listeners: suspender{b.listeners},
+		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router,
+		Rerouter: b.router, Spool: spool{b.store}, Listeners: suspender{b.listeners},
 		EnqueueTimeout: timeout, JoinTimeout: cfg.Duration("max_joining_time"), QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
 		OnLeft:  func() { b.leave.Do(func() { close(b.left) }) },
 		Metrics: b.metrics, Logger: b.log.With("part", "cluster"),
@@ -219,15 +220,17 @@ const shutdownReason packet.Reason = 0x8B
 // closes everything. serving is called once, with what an operator reads.
 func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	defer b.close()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return b.port.Run(ctx, b.clusterPorts...) })
-	group.Go(func() error { return b.cluster.Run(ctx) })
+	// What connections need to end well goes on until they have: their ends are
+	// noted in the cluster, their wills are published.
+	serve, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	group, serve := errgroup.WithContext(serve)
+	group.Go(func() error { return b.port.Run(serve, b.clusterPorts...) })
+	group.Go(func() error { return b.cluster.Run(serve) })
 	for _, p := range b.plugins {
-		group.Go(func() error { p.Run(ctx); return nil })
+		group.Go(func() error { p.Run(serve); return nil })
 	}
-	if err := b.serveInternal(ctx, group); err != nil {
+	if err := b.serveInternal(serve, group); err != nil {
 		return err
 	}
 	if err := b.serveAdmin(group); err != nil {
@@ -238,20 +241,21 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	if err := b.startListeners(); err != nil {
 		return err
 	}
-	if err := b.serveHTTP(ctx, group); err != nil {
+	if err := b.serveHTTP(serve, group); err != nil {
 		return err
 	}
 	serving(b.servingText())
 	var err error
 	select {
 	case <-ctx.Done():
+	case <-serve.Done(): // a part has failed
 	case <-b.left:
 		b.log.Info("this node has left its cluster and stops")
 	case err = <-b.fatal:
 		b.log.Error("the broker cannot go on", "error", err)
 	}
 	b.drain()
-	cancel()
+	stop()
 	if e := group.Wait(); err == nil && e != nil && !errors.Is(e, context.Canceled) {
 		err = e
 	}

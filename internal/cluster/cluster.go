@@ -80,6 +80,8 @@ type Config struct {
 	Queues                 Queues
 	Records                Records
 	Router                 Router
+	Rerouter               Rerouter
+	Spool                  peer.Spool
 	Listeners              Listeners
 	// EnqueueTimeout (remote_enqueue_timeout) is how long a CONNECT waits for
 	// the queue of the session's former owner.
@@ -124,7 +126,7 @@ func New(cfg Config) *Cluster {
 	c := &Cluster{cfg: cfg, log: cfg.Logger, started: time.Now()}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.links.since = map[message.NodeID]link{}
-	c.moves.running = map[message.SessionID]context.CancelFunc{}
+	c.moves.running = map[message.SessionID]*moving{}
 	c.work.init()
 	c.settled = make(chan struct{})
 	c.counters.moved = cfg.Metrics.Counter("cluster_messages_moved", "Queued messages taken over from other nodes.")
@@ -160,6 +162,7 @@ func (c *Cluster) announce() {
 	c.cfg.Router.Reassert()
 	c.reconcile()
 	close(c.settled)
+	c.wg.Go(c.rerouteLeftovers)
 	if c.cfg.Meta.PendingMerge() != nil {
 		if err := c.merge(c.ctx); err != nil && c.ctx.Err() == nil {
 			c.log.Error("the join that was interrupted could not be finished", "error", err)

@@ -277,6 +277,11 @@ func TestDeadNodeIsDeclaredDownAndCanBeForgotten(t *testing.T) {
 		}
 		return nil
 	})
+	spooled := make(chan error, 1)
+	a.port.Send(c.cfg.Self, peer.Frame{Kind: peer.FramePublish, Message: &message.Message{Topic: "t", QoS: 1}}, func(_ peer.Code, err error) { spooled <- err })
+	if err := <-spooled; err != nil || a.spool.len(c.cfg.Self) != 1 {
+		t.Fatalf("spooling a message for the dead node: %v", err)
+	}
 	outcome, err := b.Leave(context.Background(), LeaveRequest{Node: c.name, Interval: time.Second, Timeout: time.Second}, func(LeaveProgress) {})
 	if outcome != Forgotten || err != nil {
 		t.Fatalf("%v %v", outcome, err)
@@ -286,6 +291,12 @@ func TestDeadNodeIsDeclaredDownAndCanBeForgotten(t *testing.T) {
 		t.Errorf("the dead node's durable session is %+v", s)
 	}
 	await(t, "two members", size(a, 2))
+	await(t, "the spool of the forgotten node is empty", func() error {
+		if n := a.spool.len(c.cfg.Self); n != 0 {
+			return fmt.Errorf("%d messages", n)
+		}
+		return nil
+	})
 }
 
 func TestTwoNodesCannotForgetEachOther(t *testing.T) {

@@ -9,6 +9,25 @@ import (
 	"github.com/mqadmin/mqadmin/internal/queue"
 )
 
+// Limits of one part of a queue on the wire. A message may be as long as MQTT
+// allows, so a part of one message can exceed partBytes.
+const (
+	partBytes = 1 << 20
+	maxPart   = 257 << 20
+)
+
+// cutPart shortens a part to partBytes of payload, one entry at least.
+func cutPart(h queue.Handed) queue.Handed {
+	size := 0
+	for i, e := range h.Entries {
+		if size += len(e.Message.Payload) + len(e.Message.Topic); i > 0 && size > partBytes {
+			h.Entries, h.Next, h.More = h.Entries[:i], e.Seq, true
+			break
+		}
+	}
+	return h
+}
+
 // handedTo and handedOf translate a part of a queue to the wire and back.
 func handedTo(h queue.Handed, first bool) *clusterpb.PullResponse {
 	resp := &clusterpb.PullResponse{Next: h.Next, Last: !h.More}

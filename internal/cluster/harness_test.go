@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/packet"
 	"github.com/mqadmin/mqadmin/internal/peer"
 	"github.com/mqadmin/mqadmin/internal/queue"
+	"github.com/mqadmin/mqadmin/internal/router"
 	"github.com/mqadmin/mqadmin/internal/session"
 )
 
@@ -36,6 +38,7 @@ type node struct {
 	port     *peer.Port
 	sessions *fakeSessions
 	queues   *fakeQueues
+	spool    *memorySpool
 	left     chan struct{}
 	stop     func()
 }
@@ -217,6 +220,56 @@ type fakeRouter struct{}
 func (fakeRouter) Forget(message.SessionID) {}
 func (fakeRouter) Reassert()                {}
 
+// Reroute gives the message to the heirs of this node only.
+func (n *node) Reroute(m *message.Message, heirs []router.Heir, done func(error)) {
+	for _, h := range heirs {
+		if h.Node == n.cfg.Self {
+			n.queues.mu.Lock()
+			n.queues.entries[h.Session] = append(n.queues.entries[h.Session], queue.Stored{Seq: 1000, Message: m})
+			n.queues.mu.Unlock()
+		}
+	}
+	done(nil)
+}
+
+// memorySpool is a spool in memory.
+type memorySpool struct {
+	mu      sync.Mutex
+	records map[message.NodeID][]peer.Spooled
+}
+
+func (s *memorySpool) Append(n message.NodeID, seq uint64, frame []byte, done func(error)) {
+	s.mu.Lock()
+	s.records[n] = append(s.records[n], peer.Spooled{Seq: seq, Frame: frame})
+	s.mu.Unlock()
+	done(nil)
+}
+
+func (s *memorySpool) Read(n message.NodeID, from uint64, limit int) ([]peer.Spooled, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var out []peer.Spooled
+	for _, r := range s.records[n] {
+		if r.Seq >= from && len(out) < limit {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+func (s *memorySpool) Truncate(n message.NodeID, upTo uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.records[n] = slices.DeleteFunc(s.records[n], func(r peer.Spooled) bool { return r.Seq <= upTo })
+	return nil
+}
+
+func (s *memorySpool) len(n message.NodeID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.records[n])
+}
+
 type fakeListeners struct{}
 
 func (fakeListeners) Suspend() {}
@@ -261,7 +314,7 @@ func start(t *testing.T, name, cookie string) *node {
 	address := ln.Addr().String()
 	id := message.NodeID(uint64(ln.Addr().(*net.TCPAddr).Port)<<20 | 1)
 	n := &node{
-		name: name, left: make(chan struct{}), queues: newFakeQueues(),
+		name: name, left: make(chan struct{}), queues: newFakeQueues(), spool: &memorySpool{records: map[message.NodeID][]peer.Spooled{}},
 		sessions: &fakeSessions{closed: map[message.SessionID]packet.Reason{}},
 	}
 	n.sessions.queues = n.queues
@@ -277,7 +330,7 @@ func start(t *testing.T, name, cookie string) *node {
 				c.OnLink(node, inc, up)
 			}
 		},
-		Logger: log, Metrics: reg,
+		Spool: n.spool, Logger: log, Metrics: reg,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -301,7 +354,7 @@ func start(t *testing.T, name, cookie string) *node {
 	}
 	n.Cluster = New(Config{
 		Self: id, Name: name, Address: address, Version: "test", Meta: n.meta, Port: n.port, Sessions: n.sessions,
-		Queues: n.queues, Records: n.queues, Router: fakeRouter{}, Listeners: fakeListeners{}, EnqueueTimeout: 5 * time.Second, JoinTimeout: 20 * time.Second,
+		Queues: n.queues, Records: n.queues, Router: fakeRouter{}, Rerouter: n, Spool: n.spool, Listeners: fakeListeners{}, EnqueueTimeout: 5 * time.Second, JoinTimeout: 20 * time.Second,
 		QueueOptions: func() queue.Options { return queue.Options{} }, DrainStep: 100, DownAfter: time.Second,
 		OnLeft: sync.OnceFunc(func() { close(n.left) }), Metrics: reg, Logger: log,
 	})

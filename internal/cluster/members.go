@@ -68,6 +68,9 @@ func (c *Cluster) refreshMembers() {
 
 func (c *Cluster) memberChanged(e meta.MemberChanged) {
 	c.refreshMembers()
+	if e.New == nil && e.Old.ID != c.cfg.Self {
+		c.wg.Go(func() { c.reroute(e.Old.ID) })
+	}
 	if e.New == nil || e.New.ID != c.cfg.Self || e.Old == nil {
 		return
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -30,14 +31,39 @@ type Mover interface {
 // moves are the queues on their way to this node.
 type moves struct {
 	mu      sync.Mutex
-	running map[message.SessionID]context.CancelFunc
+	running map[message.SessionID]*moving
+}
+
+// moving is one session's move.
+type moving struct{ stop context.CancelFunc }
+
+// begin replaces the session's move, if one is running.
+func (m *moves) begin(id message.SessionID, stop context.CancelFunc) *moving {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if old, ok := m.running[id]; ok {
+		old.stop()
+	}
+	n := &moving{stop}
+	m.running[id] = n
+	return n
+}
+
+// end forgets a move, unless another one has taken its place.
+func (m *moves) end(id message.SessionID, n *moving) {
+	n.stop()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.running[id] == n {
+		delete(m.running, id)
+	}
 }
 
 func (m *moves) cancel(id message.SessionID) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if stop, ok := m.running[id]; ok {
-		stop()
+	if n, ok := m.running[id]; ok {
+		n.stop()
 	}
 }
 
@@ -45,15 +71,10 @@ func (m *moves) cancel(id message.SessionID) {
 // background. The channel is closed when every source has been asked once.
 func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) <-chan struct{} {
 	ctx, cancel := context.WithCancel(c.ctx)
-	c.moves.mu.Lock()
-	if stop, ok := c.moves.running[id]; ok {
-		stop()
-	}
-	c.moves.running[id] = cancel
-	c.moves.mu.Unlock()
+	m := c.moves.begin(id, cancel)
 	asked := make(chan struct{})
 	c.wg.Go(func() {
-		defer cancel()
+		defer c.moves.end(id, m)
 		c.move(ctx, id, epoch, sync.OnceFunc(func() { close(asked) }))
 	})
 	return asked
@@ -117,7 +138,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 		resp, err := client.Pull(ctx, &clusterpb.PullRequest{
 			Session: &clusterpb.SessionID{Mountpoint: s.ID.Mountpoint, ClientId: s.ID.ClientID},
 			Epoch:   s.Epoch.Index, Confirmed: next, Limit: uint32(c.cfg.DrainStep),
-		})
+		}, grpc.MaxCallRecvMsgSize(maxPart))
 		if err != nil {
 			return err
 		}
@@ -192,7 +213,7 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 	if len(h.Entries) == 0 && !h.More {
 		c.cfg.Queues.Moved(id) // the caller has everything on its disk
 	}
-	return handedTo(h, req.GetConfirmed() == 0), nil
+	return handedTo(cutPart(h), req.GetConfirmed() == 0), nil
 }
 
 // Adopt takes an offline session over on behalf of a node that leaves or is

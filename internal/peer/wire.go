@@ -161,6 +161,19 @@ func (r *fields) err(what string) error {
 
 // decodeNumbers reads a frame of nothing but integers. More fields than asked
 // for are of a later version.
+// DecodeSpooled reads a frame back from a Spool, for a node that takes it
+// elsewhere than to the peer that it was for.
+func DecodeSpooled(s Spooled) (Frame, error) {
+	if len(s.Frame) < 2 || s.Frame[0] != spoolFormat {
+		return Frame{}, fmt.Errorf("spooled frame %d has an unknown format", s.Seq)
+	}
+	f, err := decodePublish(s.Frame[1:])
+	if err != nil {
+		return Frame{}, fmt.Errorf("spooled frame %d: %w", s.Seq, err)
+	}
+	return f, nil
+}
+
 func decodeNumbers(b []byte, v ...*uint64) error {
 	r := fields{b: b}
 	for _, n := range v {

@@ -31,6 +31,7 @@ func (r *Router) Receive(from peer.Identity, f peer.Frame, done func(peer.Code))
 	case peer.FrameDirect:
 		r.cfg.Queues.Deliver(f.Session, queue.Delivery{
 			Message: f.Message, QoS: f.QoS, Retain: r.tables.retainFor(f), SubscriptionIDs: f.SubscriptionIDs, Group: f.Group, Filter: f.Filter, OnlineOnly: f.OnlineOnly,
+			Resumed: f.Group == "", // rerouted: its queue may have it from another way
 		}, func(err error) { done(codeOf(err)) })
 	default:
 		done(peer.CodeError)
