@@ -112,6 +112,8 @@ type Cluster struct {
 	wg       sync.WaitGroup
 	ends     sync.WaitGroup // ends of connections being noted
 	changing sync.Mutex     // one join or leave at a time
+	// reconciling is held while disk and registry are compared.
+	reconciling sync.Mutex
 	cordoned atomic.Bool
 	started  time.Time
 	links    links
@@ -269,6 +271,10 @@ func (c *Cluster) holds(s *meta.Session) bool {
 // reconcile compares the queues and connections here with the registry, after
 // a start and when the view was replaced.
 func (c *Cluster) reconcile() {
+	// One after the other: what one has registered again the next would take
+	// for a session of this cluster that has ended.
+	c.reconciling.Lock()
+	defer c.reconciling.Unlock()
 	if st := c.cfg.Meta.Status(); !st.Quorum || st.Provisional || st.Joining || c.cfg.Meta.PendingMerge() != nil {
 		return // Reset, or the end of the merge, calls again when the registry is known
 	}

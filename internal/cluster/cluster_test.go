@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -165,6 +166,61 @@ func TestSessionMovesWithItsQueue(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+// Messages are as long as clients make them: a part that exceeds what gRPC
+// takes by default moves as well, and nothing is remembered of a move that is
+// done.
+func TestLongMessagesMove(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	r := durable("mover")
+	a.register(t, r)
+	const n = 12
+	a.queues.add(r.ID, n)
+	for i := range n {
+		a.queues.entries[r.ID][i].Message.Payload = make([]byte, 600<<10)
+	}
+	a.queues.entries[r.ID][5].Message.Payload = make([]byte, 6<<20)
+	b.register(t, r)
+	if got := b.queues.len(r.ID); got != n {
+		t.Errorf("%d of %d messages moved", got, n)
+	}
+	await(t, "the move is forgotten", func() error {
+		b.moves.mu.Lock()
+		defer b.moves.mu.Unlock()
+		if len(b.moves.running) > 0 {
+			return errors.New("it is remembered")
+		}
+		return nil
+	})
+}
+
+// The source keeps the queue until its new owner has said that the inbound
+// packet identifiers are on its disk.
+func TestInboundIdentifiersAreConfirmed(t *testing.T) {
+	a, b := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	r := durable("mover")
+	a.register(t, r)
+	a.queues.add(r.ID, 0)
+	a.queues.inbound = map[uint16]message.ID{7: {Origin: 1, Sequence: 2}}
+	b.queues.onImport = func() {
+		if _, there := a.queues.Info(r.ID); !there {
+			t.Error("the source has deleted what is not imported yet")
+		}
+	}
+	b.register(t, r)
+	if got := b.queues.inbound; len(got) != 1 {
+		t.Errorf("inbound %v", got)
+	}
+	if _, there := a.queues.Info(r.ID); there {
+		t.Error("the source still has the queue")
+	}
 }
 
 func TestCleanSessionIsRemovedAtItsEnd(t *testing.T) {
@@ -340,6 +396,29 @@ func TestReconcile(t *testing.T) {
 	}
 	if _, there := a.queues.Info(ended); there {
 		t.Error("a session that has ended is still there")
+	}
+}
+
+// A start compares disk and registry more than once at the same time: after
+// the announcement and whenever the view is replaced.
+func TestReconcileBesideItself(t *testing.T) {
+	a := start(t, "a@127.0.0.1", cookie)
+	own, _ := a.meta.View().Cluster()
+	const n = 50
+	for i := range n {
+		id := message.SessionID{ClientID: fmt.Sprint("wiped", i)}
+		a.queues.add(id, 2)
+		a.queues.records[id] = &message.SessionRecord{ID: id, Epoch: message.Epoch{Cluster: own + 1, Index: 7}, Expiry: 600}
+	}
+	var wg sync.WaitGroup
+	for range 4 {
+		wg.Go(a.reconcile)
+	}
+	wg.Wait()
+	for i := range n {
+		if got := a.queues.len(message.SessionID{ClientID: fmt.Sprint("wiped", i)}); got != 2 {
+			t.Errorf("wiped%d has %d of 2 messages", i, got)
+		}
 	}
 }
 

@@ -88,6 +88,8 @@ type fakeQueues struct {
 	records  map[message.SessionID]*message.SessionRecord
 	released map[message.SessionID]int
 	marks    map[queue.Mark]bool
+	inbound  map[uint16]message.ID // of every session
+	onImport func()
 }
 
 func newFakeQueues() *fakeQueues {
@@ -154,6 +156,9 @@ func (f *fakeQueues) Take(_ context.Context, id message.SessionID, from uint64, 
 		return queue.Handed{}, queue.ErrNoSession
 	}
 	h := queue.Handed{Next: from}
+	if from == 0 {
+		h.Inbound = f.inbound
+	}
 	for _, e := range all {
 		if e.Seq < from {
 			continue
@@ -184,7 +189,13 @@ func (f *fakeQueues) Confirm(_ context.Context, id message.SessionID, upTo uint6
 }
 
 func (f *fakeQueues) Import(id message.SessionID, h queue.Handed, mark queue.Mark, done func(error)) {
+	if f.onImport != nil {
+		f.onImport()
+	}
 	f.mu.Lock()
+	if h.Inbound != nil {
+		f.inbound = h.Inbound
+	}
 	defer func() { f.mu.Unlock(); done(nil) }()
 	if f.marks[mark] {
 		return
@@ -203,6 +214,7 @@ func (f *fakeQueues) Release(id message.SessionID) {
 func (f *fakeQueues) add(id message.SessionID, n int) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.entries[id] = slices.Clip(f.entries[id])
 	for i := range n {
 		seq := uint64(len(f.entries[id]) + 1)
 		f.entries[id] = append(f.entries[id], queue.Stored{Seq: seq, Message: &message.Message{Topic: fmt.Sprint("t", i), QoS: 1}})

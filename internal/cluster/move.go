@@ -149,6 +149,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 		if len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More {
 			break
 		}
+		h.Next = max(h.Next, 1) // a part of inbound identifiers alone counts as well
 		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next}); err != nil {
 			return err
 		}
@@ -210,7 +211,7 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 	if err != nil {
 		return nil, err
 	}
-	if len(h.Entries) == 0 && !h.More {
+	if len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More {
 		c.cfg.Queues.Moved(id) // the caller has everything on its disk
 	}
 	return handedTo(cutPart(h), req.GetConfirmed() == 0), nil

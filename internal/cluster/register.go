@@ -150,13 +150,19 @@ func (c *Cluster) restore(id message.SessionID) {
 		c.cfg.Queues.Delete(id)
 		return
 	}
+	// The record was read before the registry is asked: a client that connects
+	// now writes them in the other order.
+	now, elsewhere := c.cfg.Meta.Session(id)
+	if elsewhere && (now.Owner == c.cfg.Self || c.holds(now)) {
+		return
+	}
 	own, _ := c.cfg.Meta.View().Cluster()
 	if rec.Epoch.Cluster == own {
 		c.log.Info("a session that ended or moved while this node was away is deleted here", "client", id.String())
 		c.cfg.Queues.Delete(id)
 		return
 	}
-	if _, elsewhere := c.cfg.Meta.Session(id); elsewhere {
+	if elsewhere {
 		return // a join is about to name this node as a source; the owner pulls
 	}
 	if err := c.registerAgain(rec); err != nil && !over(err) {
