@@ -126,8 +126,12 @@ func (b *Broker) openMetadata() error {
 		Observer: &b.gate, Logger: b.log.With("part", "meta"), Metrics: b.metrics,
 		NetsplitGrace: b.cfg.Duration("netsplit_grace"), MaxPending: b.cfg.Int("metadata.max_pending_commands"),
 		SnapshotBytes: b.cfg.Bytes("metadata.snapshot_min_bytes"),
-		OnRemoved:     func() { b.leave.Do(func() { close(b.left) }) },
-		OnFatal:       b.fail,
+		Caller: func(ctx context.Context) (message.NodeID, bool) {
+			who, ok := peer.CallerFrom(ctx)
+			return who.Identity.Node, ok
+		},
+		OnRemoved: func() { b.leave.Do(func() { close(b.left) }) },
+		OnFatal:   b.fail,
 	})
 	if err != nil {
 		return fmt.Errorf("opening the metadata in %s: %w", b.id.dir, err)

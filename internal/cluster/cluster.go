@@ -114,13 +114,13 @@ type Cluster struct {
 	changing sync.Mutex     // one join or leave at a time
 	// reconciling is held while disk and registry are compared.
 	reconciling sync.Mutex
-	cordoned atomic.Bool
-	started  time.Time
-	links    links
-	moves    moves
-	work     work
-	settled  chan struct{} // closed once this start is announced and compared
-	counters struct{ moved, moveErrors, downs *metrics.Counter }
+	cordoned    atomic.Bool
+	started     time.Time
+	links       links
+	moves       moves
+	work        work
+	settled     chan struct{} // closed once this start is announced and compared
+	counters    struct{ moved, moveErrors, downs *metrics.Counter }
 }
 
 // New returns a Cluster; Run does its work.

@@ -9,8 +9,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mqadmin/mqadmin/internal/cluster/clusterpb"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta"
+	"github.com/mqadmin/mqadmin/internal/meta/metapb"
 	"github.com/mqadmin/mqadmin/internal/peer"
 	"github.com/mqadmin/mqadmin/internal/session"
 )
@@ -110,6 +112,72 @@ func TestJoinIsRefused(t *testing.T) {
 	}
 	for _, n := range []*node{a, b} {
 		await(t, "two members", size(n, 2))
+	}
+}
+
+// Whoever has the cookie may look for a cluster and join it. Changing the
+// membership of others takes a member, and speaking for another node nobody
+// may.
+func TestStrangerWithTheCookieChangesNothing(t *testing.T) {
+	a, b, stranger := start(t, "a@127.0.0.1", cookie), start(t, "b@127.0.0.1", cookie), start(t, "s@127.0.0.1", cookie)
+	if err := b.join(t, a); err != nil {
+		t.Fatal(err)
+	}
+	ctx := t.Context()
+	conn, _, err := stranger.port.DialAddress(ctx, a.cfg.Address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	calls, metadata := clusterpb.NewClusterServiceClient(conn), metapb.NewMetaClient(conn)
+	id := &clusterpb.SessionID{ClientId: "c"}
+	for what, call := range map[string]func() error{
+		"remove": func() error { return meta.RequestRemove(ctx, conn, b.cfg.Self) },
+		"add": func() error {
+			_, err := meta.RequestAdd(ctx, conn, meta.Member{ID: 99, Name: "x@127.0.0.1", Address: "127.0.0.1:1"})
+			return err
+		},
+		"probe of another": func() error {
+			_, err := metadata.Control(ctx, &metapb.ControlRequest{Action: &metapb.ControlRequest_Probe{Probe: &metapb.Hello{Node: uint64(b.cfg.Self), Address: "127.0.0.1:1"}}})
+			return err
+		},
+		"forward as another": func() error {
+			st, err := metadata.Forward(ctx)
+			if err == nil {
+				err = st.Send(&metapb.FromMember{Hello: &metapb.Hello{Node: uint64(b.cfg.Self)}})
+			}
+			if err == nil {
+				_, err = st.Recv()
+			}
+			return err
+		},
+		"admit another": func() error {
+			_, err := calls.Admit(ctx, &clusterpb.AdmitRequest{Member: &clusterpb.Member{Id: 99, Name: "x@127.0.0.1", Address: "127.0.0.1:1"}})
+			return err
+		},
+		"withdraw another": func() error {
+			_, err := calls.Withdraw(ctx, &clusterpb.WithdrawRequest{Node: uint64(b.cfg.Self)})
+			return err
+		},
+		"pull":  func() error { _, err := calls.Pull(ctx, &clusterpb.PullRequest{Session: id}); return err },
+		"adopt": func() error { _, err := calls.Adopt(ctx, &clusterpb.AdoptRequest{Session: id}); return err },
+		"leave": func() error {
+			st, err := calls.Leave(ctx, &clusterpb.LeaveRequest{KillSessions: true})
+			if err == nil {
+				_, err = st.Recv()
+			}
+			return err
+		},
+	} {
+		if err := call(); err == nil {
+			t.Errorf("%s: allowed", what)
+		}
+	}
+	for _, n := range []*node{a, b} {
+		await(t, "two members", size(n, 2))
+	}
+	if m, _ := a.meta.Member(b.cfg.Self); m.Address != b.cfg.Address {
+		t.Errorf("b's address is %s now", m.Address)
 	}
 }
 

@@ -357,6 +357,10 @@ func start(t *testing.T, name, cookie string) *node {
 	n.meta, err = meta.Open(meta.Config{
 		Dir: filepath.Join(t.TempDir(), "meta"), NodeID: id, Name: name, Address: address, Version: "test", Incarnation: 1,
 		Transport: transport, Observer: &obs, Logger: log, Metrics: reg, NetsplitGrace: time.Second, SegmentBytes: 1 << 20,
+		Caller: func(ctx context.Context) (message.NodeID, bool) {
+			who, ok := peer.CallerFrom(ctx)
+			return who.Identity.Node, ok
+		},
 		Dialer: meta.DialerFunc(func(ctx context.Context, node message.NodeID) (grpc.ClientConnInterface, error) {
 			return n.port.Conn(ctx, node)
 		}),

@@ -110,13 +110,37 @@ func RequestRemove(ctx context.Context, conn grpc.ClientConnInterface, id messag
 	return nil
 }
 
-// Control implements metapb.MetaServer.
+// Control implements metapb.MetaServer. Only members change the membership; a
+// node that is none may ask about itself.
 func (g *service) Control(ctx context.Context, r *metapb.ControlRequest) (*metapb.ControlResponse, error) {
+	own := message.NodeID(r.GetRemove())
+	if r.GetProbe() != nil {
+		own = message.NodeID(r.GetProbe().GetNode())
+	}
+	if err := g.store.allowed(ctx, own, r.GetProbe() == nil); err != nil {
+		return nil, err
+	}
 	resp, err := g.store.control(ctx, r)
 	if err != nil {
 		return nil, encodeError(err)
 	}
 	return resp, nil
+}
+
+// allowed refuses a call unless the node own makes it about itself or, where
+// members says so, any member.
+func (s *Store) allowed(ctx context.Context, own message.NodeID, members bool) error {
+	if s.cfg.Caller == nil {
+		return nil
+	}
+	id, ok := s.cfg.Caller(ctx)
+	if !ok {
+		return status.Error(codes.Unauthenticated, "not a call of another node")
+	}
+	if _, member := s.committedMember(id); id == own || members && member {
+		return nil
+	}
+	return status.Errorf(codes.PermissionDenied, "node %s is not a member of this cluster", id)
 }
 
 // control does a membership change on the leader, or passes it there. It tries

@@ -165,6 +165,9 @@ func (g *service) Forward(stream metapb.Meta_ForwardServer) error {
 	}
 	h := first.GetHello()
 	id := message.NodeID(h.GetNode())
+	if err := s.allowed(stream.Context(), id, false); err != nil {
+		return err
+	}
 	if c := s.clusterID(); h.GetCluster() != 0 && h.GetCluster() != c {
 		return status.Error(codes.FailedPrecondition, errOtherCluster.Error())
 	}

@@ -70,6 +70,9 @@ type Config struct {
 	SegmentBytes  int
 	SnapshotBytes int64
 	SnapshotRate  int64
+	// Caller returns which node made the gRPC call that ctx belongs to; false
+	// refuses it. Nil, for tests in one process, trusts whoever calls.
+	Caller func(ctx context.Context) (message.NodeID, bool)
 	// OnRemoved is called once when the leader says that this node is no
 	// longer a member: the node must stop serving clients. May be nil.
 	OnRemoved func()
