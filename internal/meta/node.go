@@ -3,6 +3,7 @@ package meta
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"path/filepath"
 	"time"
@@ -49,7 +50,7 @@ type node struct {
 // startNode starts Raft on a directory. An empty one becomes a cluster of one
 // if bootstrap is set, else it waits for a leader.
 func (s *Store) startNode(dir string, bootstrap bool) (_ *node, err error) {
-	hl := logging.HCLog(s.log.With("part", "raft"))
+	hl := logging.HCLog(slog.New(newQuiet(s.log.Handler())).With("part", "raft"))
 	l, err := openLog(filepath.Join(dir, logDir), s.cfg.SegmentBytes, hl.Named("wal"))
 	if err != nil {
 		return nil, err
