@@ -38,11 +38,15 @@ func (n *Node) Members(ctx context.Context) ([]Member, error) {
 }
 
 // AllRunning returns nil when this node sees exactly the given nodes as
-// members, all of them running.
+// members, all of them running, and a leader with a majority.
 func (n *Node) AllRunning(ctx context.Context, nodes ...*Node) error {
-	members, err := n.Members(ctx)
+	r := n.Admin(ctx, "cluster", "show", "--format", "json")
+	members, err := rows[Member](r)
 	if err != nil {
 		return err
+	}
+	if r.Stderr != "" {
+		return fmt.Errorf("%s warns: %s", n.Name, strings.TrimSpace(r.Stderr))
 	}
 	want := map[string]bool{}
 	for _, o := range nodes {

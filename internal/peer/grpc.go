@@ -107,6 +107,17 @@ func (p *Port) DialAddress(ctx context.Context, address string) (*grpc.ClientCon
 	return c, first.peer, nil
 }
 
+// awaken ends the pause of calls to a node whose link has just come up: gRPC
+// backs off by itself and would learn of it a second later.
+func (p *Port) awaken(node message.NodeID) {
+	p.mu.Lock()
+	c := p.clients[node]
+	p.mu.Unlock()
+	if c != nil {
+		c.ResetConnectBackoff()
+	}
+}
+
 // asNet keeps a nil *conn from becoming a net.Conn that is not nil.
 func asNet(c *conn, err error) (net.Conn, error) {
 	if err != nil {
