@@ -126,6 +126,9 @@ func (p *Port) admit(raw net.Conn) *conn {
 	if !p.track(c, own) {
 		return nil
 	}
+	if c.member {
+		p.heard(h.id)
+	}
 	return c
 }
 

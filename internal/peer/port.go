@@ -43,8 +43,10 @@ type Port struct {
 	closed  bool
 	id      Identity
 	members map[message.NodeID]Member
-	links   map[message.NodeID]*link
-	routes  atomic.Pointer[map[message.NodeID]*link] // copy of links for Send
+	// moved is where members say that they are, if it is not what members has.
+	moved  map[message.NodeID]string
+	links  map[message.NodeID]*link
+	routes atomic.Pointer[map[message.NodeID]*link] // copy of links for Send
 	// sequences is where the link to a member goes on that was removed and
 	// came back.
 	sequences map[message.NodeID]uint64
@@ -87,7 +89,7 @@ func New(c Config) (*Port, error) {
 		},
 		start: binary.BigEndian.Uint64(start[:]), id: c.Identity,
 		receiverReady: make(chan struct{}),
-		members:       map[message.NodeID]Member{}, links: map[message.NodeID]*link{},
+		members:       map[message.NodeID]Member{}, moved: map[message.NodeID]string{}, links: map[message.NodeID]*link{},
 		sequences: map[message.NodeID]uint64{}, sources: map[message.NodeID]*source{},
 		strangers: map[net.Conn]struct{}{}, conns: map[*conn]struct{}{},
 		clients: map[message.NodeID]*grpc.ClientConn{},
@@ -216,7 +218,11 @@ func (p *Port) SetMembers(members []Member) {
 	}
 	now := map[message.NodeID]Member{}
 	for _, m := range members {
+		if old, ok := p.members[m.ID]; ok && old.Address != m.Address {
+			delete(p.moved, m.ID) // the members have the news, this or a later one
+		}
 		now[m.ID] = m
+		m.Address = p.at(m)
 		if m.ID == p.id.Node {
 			continue
 		}
@@ -230,6 +236,7 @@ func (p *Port) SetMembers(members []Member) {
 	for id, l := range p.links {
 		if _, ok := now[id]; !ok {
 			delete(p.links, id)
+			delete(p.moved, id)
 			p.sequences[id] = l.retire()
 		}
 	}
@@ -297,11 +304,41 @@ func (p *Port) Send(to message.NodeID, f Frame, done func(Code, error)) {
 	done(0, ErrUnknownNode)
 }
 
+// at returns where a member is dialled. It is called with mu held.
+func (p *Port) at(m Member) string {
+	if a, ok := p.moved[m.ID]; ok {
+		return a
+	}
+	return m.Address
+}
+
+// heard takes the address that a member told in its handshake. One that was
+// started at another address is dialled there at once: the members can only be
+// corrected once there is a leader, and that may take this very node.
+func (p *Port) heard(id Identity) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	m, ok := p.members[id.Node]
+	if !ok || id.Address == "" || id.Address == p.at(m) {
+		return
+	}
+	p.log.Info("a member has moved", "node", m.Name, "from", p.at(m), "to", id.Address)
+	delete(p.moved, m.ID)
+	if id.Address != m.Address {
+		p.moved[m.ID] = id.Address
+	}
+	if l := p.links[m.ID]; l != nil {
+		m.Address = id.Address
+		l.setMember(m)
+	}
+}
+
 // member looks up a member by id.
 func (p *Port) member(id message.NodeID) (Member, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m, ok := p.members[id]
+	m.Address = p.at(m)
 	return m, ok
 }
 
@@ -312,13 +349,19 @@ func (p *Port) resolve(target string) (string, message.NodeID) {
 	defer p.mu.Unlock()
 	if id, err := message.ParseNodeID(target); err == nil {
 		if m, ok := p.members[id]; ok {
-			return m.Address, id
+			return p.at(m), id
 		}
 	}
 	for _, m := range p.members {
 		if m.Address == target {
-			return target, m.ID
+			return p.at(m), m.ID
 		}
 	}
 	return target, 0
+}
+
+// Address returns where a member is dialled.
+func (p *Port) Address(node message.NodeID) (string, bool) {
+	m, ok := p.member(node)
+	return m.Address, ok
 }
