@@ -17,6 +17,7 @@ import (
 type links struct {
 	mu    sync.Mutex
 	since map[message.NodeID]link
+	seen  map[message.NodeID]sighting
 }
 
 type link struct {
@@ -116,10 +117,12 @@ func (c *Cluster) watchNodes() {
 		case <-c.ctx.Done():
 			return
 		}
+		members := c.cfg.Meta.Members()
+		c.links.sight(members, time.Now())
 		if c.cfg.Meta.Status().Role != meta.RoleLeader {
 			continue
 		}
-		for _, m := range c.cfg.Meta.Members() {
+		for _, m := range members {
 			if m.ID != c.cfg.Self && m.Up {
 				c.watch(m)
 			}
@@ -127,19 +130,50 @@ func (c *Cluster) watchNodes() {
 	}
 }
 
-// watch declares one member down if its link has been down long enough. A
-// member that this node has not been linked to since its start counts from
-// then.
+// sighting is since when a member is known to be up with an incarnation.
+type sighting struct {
+	incarnation uint32
+	at          time.Time
+}
+
+// sight notes which members are up. A node that has just joined, or has just
+// come back, is given the time to be linked to.
+func (l *links) sight(members []*meta.Member, now time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seen := map[message.NodeID]sighting{}
+	for _, m := range members {
+		if !m.Up {
+			continue
+		}
+		s, ok := l.seen[m.ID]
+		if !ok || s.incarnation != m.Incarnation {
+			s = sighting{m.Incarnation, now}
+		}
+		seen[m.ID] = s
+	}
+	l.seen = seen
+}
+
+// awaySince returns since when a member that is up according to the metadata
+// is not linked to this node; false while it is.
+func (l *links) awaySince(m *meta.Member) (time.Time, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	link, seen := l.since[m.ID], l.seen[m.ID]
+	if link.up {
+		return time.Time{}, false
+	}
+	if link.at.After(seen.at) {
+		return link.at, true
+	}
+	return seen.at, true
+}
+
+// watch declares one member down if its link has been down long enough.
 func (c *Cluster) watch(m *meta.Member) {
-	l := c.link(m.ID)
-	if l.up {
-		return
-	}
-	since := l.at
-	if since.Before(c.started) {
-		since = c.started
-	}
-	if time.Since(since) < c.cfg.DownAfter {
+	since, away := c.links.awaySince(m)
+	if !away || time.Since(since) < c.cfg.DownAfter {
 		return
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
