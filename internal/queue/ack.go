@@ -69,12 +69,12 @@ func (q *Queue) complete(e *entry, b *msgstore.Batch) {
 
 // released notes PUBREC: PUBREL may go out when that is on disk. q.mu is held.
 func (q *Queue) released(e *entry, b *msgstore.Batch) func(error) {
-	if e.released { // the client repeats itself: so do we
-		q.win.toSend.push(packetOut{e: e, release: true})
+	if e.released { // the client repeats itself: so do we, once per PUBREL that it may have seen
+		q.win.sendRelease(e)
 		return nil
 	}
 	q.win.release(e)
-	q.win.toSend.push(packetOut{e: e, release: true})
+	q.win.sendRelease(e)
 	if e.seq == 0 {
 		return nil
 	}

@@ -25,6 +25,7 @@ type Queue struct {
 	subs   []message.Subscription
 	att    *Attachment
 	closed bool
+	gone   chan struct{} // closed when the manager does not know the queue any more
 	// draining: handed to another node. held: waits for other nodes' parts.
 	draining, held bool
 
@@ -112,7 +113,7 @@ func (q *Queue) limitOnline() {
 		return
 	}
 	q.disk -= over
-	q.surplus, q.keepDisk, q.surplusEnd = over, q.disk, q.next
+	q.surplus, q.keepDisk, q.surplusEnd = q.surplus+over, q.disk, q.next
 }
 
 // dropEntry drops a waiting message over a limit. q.mu is held.
@@ -177,6 +178,7 @@ func (q *Queue) out(p packetOut, now int64) Out {
 	e := p.e
 	e.sentAt = now
 	if p.release {
+		e.releasing = false
 		return Out{Release: true, PacketID: e.pid, QoS: 2}
 	}
 	o := Out{
@@ -244,7 +246,7 @@ func (q *Queue) saveSent(list []*entry) {
 	}
 	q.commit(func(b *msgstore.Batch) func(error) {
 		for _, e := range list {
-			if !e.gone {
+			if !e.gone && !q.closed {
 				b.SetEntry(q.id, e.seq, e.record())
 			}
 		}
@@ -260,7 +262,7 @@ func (q *Queue) saved(list []*entry, err error) {
 		q.m.logCommit(err)
 		time.AfterFunc(saveRetry, func() {
 			q.mu.Lock()
-			again := q.att != nil && !q.closed
+			again := !q.closed // with or without a connection: the next one waits for it too
 			q.mu.Unlock()
 			if again {
 				q.saveSent(list)
@@ -306,7 +308,7 @@ func (q *Queue) repeat(a *Attachment) {
 		}
 		for _, e := range q.win.released.all() {
 			if !e.gone && e.sentAt <= old {
-				q.win.toSend.push(packetOut{e: e, release: true})
+				q.win.sendRelease(e)
 			}
 		}
 	}

@@ -11,12 +11,26 @@ func (q *Queue) bound() error {
 	if q.bounded || !q.stored {
 		return nil
 	}
-	_, next, n, err := q.m.cfg.Store.Bounds(q.id)
+	first, next, n, err := q.m.cfg.Store.Bounds(q.id)
 	if err != nil {
 		return fmt.Errorf("reading the extent of a queue: %w", err)
 	}
-	q.bounded, q.disk = true, n
 	q.next, q.imports = max(next, ownBase), 1
+	for from := first; n > 0 && from < ownBase; from = q.imports { // an import that a restart interrupted
+		page, err := q.m.cfg.Store.ReadQueue(q.id, from, q.m.cfg.HeadPage)
+		if err != nil {
+			return fmt.Errorf("reading what was imported into a queue: %w", err)
+		}
+		if len(page) == 0 || page[0].Seq >= ownBase {
+			break
+		}
+		for _, s := range page {
+			if s.Seq < ownBase {
+				q.imports = s.Seq + 1
+			}
+		}
+	}
+	q.bounded, q.disk = true, n
 	if q.opts.LIFO {
 		q.cursor = q.next
 	}
@@ -119,7 +133,11 @@ func (q *Queue) place(page []msgstore.Stored) {
 			continue
 		}
 		q.win.add(e)
-		q.win.toSend.push(packetOut{e: e, release: e.released})
+		if e.released {
+			q.win.sendRelease(e)
+		} else {
+			q.win.toSend.push(packetOut{e: e})
+		}
 	}
 }
 

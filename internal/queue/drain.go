@@ -93,7 +93,7 @@ func (m *Manager) Confirm(ctx context.Context, id message.SessionID, upTo uint64
 		n := 0
 		done := make(chan error, 1)
 		q.commit(func(b *msgstore.Batch) func(error) {
-			for n < len(page) && page[n].Seq < upTo {
+			for n < len(page) && page[n].Seq < upTo && !q.closed {
 				b.Dequeue(id, page[n].Seq)
 				q.handed(page[n])
 				n++
@@ -171,6 +171,10 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 	committed := false
 	q.commit(func(b *msgstore.Batch) func(error) {
 		if err = q.bound(); err != nil {
+			return nil
+		}
+		if q.closed {
+			err = ErrNoSession
 			return nil
 		}
 		for _, s := range h.Entries {

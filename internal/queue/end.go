@@ -22,6 +22,18 @@ type DetachOptions struct {
 // it; if not, only the will is published.
 func (a *Attachment) Detach(o DetachOptions) bool {
 	q := a.q
+	if o.Expiry == 0 {
+		mine := func() bool {
+			if q.att != a {
+				return false
+			}
+			q.att, q.expiry, q.will = nil, 0, o.Will
+			return true
+		}
+		if q.endIf(mine, packet.NormalDisconnection, endDeleted) {
+			return true
+		}
+	}
 	q.mu.Lock()
 	if q.att != a {
 		ended := q.closed
@@ -32,12 +44,6 @@ func (a *Attachment) Detach(o DetachOptions) bool {
 	q.detach()
 	q.expiry = o.Expiry
 	q.offlineSince = time.Now()
-	if o.Expiry == 0 {
-		q.will = o.Will
-		q.mu.Unlock()
-		q.end(packet.NormalDisconnection, endDeleted)
-		return true
-	}
 	if w := o.Will; w != nil {
 		q.startWill(w)
 	}
@@ -75,6 +81,9 @@ func (q *Queue) detach() *Attachment {
 			if q.opts.LIFO {
 				q.cursor = e.seq + 1
 			}
+			if e.seq < q.surplusEnd {
+				q.keepDisk++ // it was let in and will be read again
+			}
 			stored++
 		}
 	}
@@ -87,8 +96,9 @@ func (q *Queue) detach() *Attachment {
 // called once it is on disk.
 func (a *Attachment) SetWill(w *Will, done func(error)) { a.q.m.storeWill(a.q.id, nil, w, done) }
 
-// ClearWill forgets the stored will: the client took it back, or has none.
-func (a *Attachment) ClearWill() { a.q.m.forgetWill(a.q.id, nil) }
+// ClearWill forgets the stored will if it is w: the client took it back. With
+// nil it forgets that of a former connection: the client has none.
+func (a *Attachment) ClearWill(w *Will) { a.q.m.forgetWill(a.q.id, w) }
 
 // SetSubscriptions notes what the session is subscribed to, for the record
 // from which it is registered again if the metadata is lost.
@@ -105,18 +115,22 @@ func (q *Queue) putRecord() {
 		return
 	}
 	q.commit(func(b *msgstore.Batch) func(error) {
-		if q.closed {
-			return nil
+		if !q.closed {
+			b.PutSession(q.record())
 		}
-		r := &message.SessionRecord{
-			ID: q.id, Epoch: q.epoch, Expiry: q.expiry, UpperHalf: q.win.upper, Subscriptions: q.subs,
-		}
-		if !q.offlineSince.IsZero() {
-			r.OfflineSince = q.offlineSince.UnixMilli()
-		}
-		b.PutSession(r)
 		return nil
 	})
+}
+
+// record is what the store keeps of the session itself. q.mu is held.
+func (q *Queue) record() *message.SessionRecord {
+	r := &message.SessionRecord{
+		ID: q.id, Epoch: q.epoch, Expiry: q.expiry, UpperHalf: q.win.upper, Subscriptions: q.subs,
+	}
+	if !q.offlineSince.IsZero() {
+		r.OfflineSince = q.offlineSince.UnixMilli()
+	}
+	return r
 }
 
 // Ways in which a session ends.
@@ -127,9 +141,13 @@ const (
 )
 
 // end removes the session from this node. It reports whether it was there.
-func (q *Queue) end(reason packet.Reason, how int) bool {
+func (q *Queue) end(reason packet.Reason, how int) bool { return q.endIf(nil, reason, how) }
+
+// endIf is end if due, called under q.mu, agrees: between the decision to end
+// a session and its end no connection can resume it.
+func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 	q.mu.Lock()
-	if q.closed {
+	if q.closed || due != nil && !due() {
 		q.mu.Unlock()
 		return false
 	}
@@ -147,14 +165,15 @@ func (q *Queue) end(reason packet.Reason, how int) bool {
 	}
 	q.pending.clear()
 	q.mu.Unlock()
-	q.m.remove(q)
-	q.m.teardown.Inc()
-	if q.stored {
+	if q.stored { // before a new session of that id can write
 		q.commit(func(b *msgstore.Batch) func(error) {
 			b.DeleteSession(q.id)
 			return nil
 		})
 	}
+	q.m.remove(q)
+	close(q.gone)
+	q.m.teardown.Inc()
 	if a != nil {
 		a.consumer.Close(reason)
 	}
@@ -216,13 +235,23 @@ func (q *Queue) startExpiry() {
 	left := time.Until(at.Add(time.Duration(q.expiry) * time.Second))
 	var timer *time.Timer
 	timer = time.AfterFunc(max(left, 0), func() {
-		q.mu.Lock()
-		due := q.expire == timer && q.att == nil && !q.closed
-		epoch := q.epoch
-		q.mu.Unlock()
-		if due && q.end(packet.NormalDisconnection, endDeleted) && q.m.cfg.Expired != nil {
-			q.m.cfg.Expired(q.id, epoch)
-		}
+		q.expired(timer)
 	})
 	q.expire = timer
+}
+
+// expired ends the session if timer is still the one that may.
+func (q *Queue) expired(timer *time.Timer) bool {
+	var epoch message.Epoch
+	due := func() bool {
+		epoch = q.epoch
+		return q.expire == timer && q.att == nil
+	}
+	if !q.endIf(due, packet.NormalDisconnection, endDeleted) {
+		return false
+	}
+	if q.m.cfg.Expired != nil {
+		q.m.cfg.Expired(q.id, epoch)
+	}
+	return true
 }

@@ -15,6 +15,7 @@ type entry struct {
 	sent          bool // written to the client, perhaps by a former connection
 	released      bool // PUBREC was received
 	ready         bool // what must be on disk before the next packet is
+	releasing     bool // its PUBREL waits to be written
 	gone          bool // acknowledged or removed
 }
 

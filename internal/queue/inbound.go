@@ -68,10 +68,17 @@ func (q *Queue) Arrived(pid uint16, id message.ID, done func(error)) {
 		done(nil)
 		return
 	}
+	closed := false
 	q.commit(func(b *msgstore.Batch) func(error) {
+		if closed = q.closed; closed { // or a new session of that id would inherit it
+			return nil
+		}
 		b.PutInbound(q.id, pid, id)
 		return done
 	})
+	if closed {
+		done(ErrClosed)
+	}
 }
 
 // Stored reports whether the queue is kept on disk.
@@ -99,11 +106,14 @@ func (q *Queue) Routed(pid uint16, id message.ID, err error, forget bool) {
 	}
 	q.mu.Unlock()
 	if err != nil && forget && q.stored {
-		q.commit(func(b *msgstore.Batch) func(error) {
-			if q.inbound[pid] == nil {
-				b.DeleteInbound(q.id, pid)
-			}
-			return nil
+		// Not here: whoever brings the answer may be inside a commit of this queue.
+		q.m.wg.Go(func() {
+			q.commit(func(b *msgstore.Batch) func(error) {
+				if q.inbound[pid] == nil && !q.closed {
+					b.DeleteInbound(q.id, pid)
+				}
+				return nil
+			})
 		})
 	}
 	for _, w := range waiters {
@@ -124,7 +134,7 @@ func (a *Attachment) Pubrel(pid uint16, done func(known bool, err error)) {
 	}
 	known := false
 	q.commit(func(b *msgstore.Batch) func(error) {
-		if known = q.dropInbound(pid); !known {
+		if known = !q.closed && q.dropInbound(pid); !known {
 			return nil
 		}
 		b.DeleteInbound(q.id, pid)

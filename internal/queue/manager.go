@@ -10,6 +10,7 @@ import (
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
+	"github.com/mqadmin/mqadmin/internal/msgstore"
 	"github.com/mqadmin/mqadmin/internal/packet"
 )
 
@@ -125,6 +126,7 @@ func (m *Manager) restore() error {
 			q.offlineSince = time.UnixMilli(r.OfflineSince)
 		}
 		m.shardOf(r.ID).queues[r.ID] = q
+		m.setup.Inc()
 		m.initialized.Inc()
 		return true
 	})
@@ -172,12 +174,15 @@ func (m *Manager) Close() {
 	m.closed = true
 	m.mu.Unlock()
 	for _, q := range m.all() {
-		m.remove(q)
 		q.mu.Lock()
-		a := q.att
+		a, first := q.att, !q.closed
 		q.att, q.closed = nil, true
 		q.stopTimers()
 		q.mu.Unlock()
+		if first {
+			m.remove(q)
+			close(q.gone)
+		}
 		if a != nil {
 			a.consumer.Close(packet.ServerShuttingDown)
 		}
@@ -238,14 +243,14 @@ func (m *Manager) remove(q *Queue) {
 func (m *Manager) make(r OpenRequest) *Queue {
 	q := &Queue{
 		m: m, id: r.ID, stored: r.Durable && m.cfg.Store != nil, epoch: r.Epoch, expiry: r.Expiry, opts: r.Options,
-		subs: r.Subscriptions, held: r.Held, startedAt: time.Now(),
+		subs: r.Subscriptions, held: r.Held, startedAt: time.Now(), gone: make(chan struct{}),
 	}
 	q.win.upper = r.UpperHalf
-	m.setup.Inc()
 	return q
 }
 
-// Open returns the queue of a session, made or emptied as r says. present
+// Open returns the queue of a session, made or emptied as r says; a new durable
+// session is on disk when it returns. present
 // tells whether there was one before. The former connection, if it is still
 // attached, is ended with 0x8E.
 func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
@@ -253,15 +258,20 @@ func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
 		q := m.Get(r.ID)
 		if q != nil && (r.Clean || r.Durable && !q.stored && m.cfg.Store != nil) {
 			q.end(packet.SessionTakenOver, endReplaced)
+			<-q.gone
 			present, q = !r.Clean, nil
 		}
 		if q != nil {
 			if err := q.reopen(r); err != nil {
-				continue // it ended meanwhile
+				<-q.gone // it ended meanwhile
+				continue
 			}
 			return q, true, nil
 		}
 		q = m.make(r)
+		if err := q.found(); err != nil {
+			return nil, false, err
+		}
 		s := m.shardOf(r.ID)
 		s.Lock()
 		if _, raced := s.queues[r.ID]; raced {
@@ -270,9 +280,27 @@ func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
 		}
 		s.queues[r.ID] = q
 		s.Unlock()
-		q.putRecord()
+		m.setup.Inc()
 		return q, present, nil
 	}
+}
+
+// found writes the record of a new session and waits for it: the deletion of a
+// former session of that id, committed before, is then on disk too, and nothing
+// of it can be read any more.
+func (q *Queue) found() error {
+	if !q.stored {
+		return nil
+	}
+	done := make(chan error, 1)
+	q.commit(func(b *msgstore.Batch) func(error) {
+		b.PutSession(q.record())
+		return func(err error) { done <- err }
+	})
+	if err := <-done; err != nil {
+		return fmt.Errorf("storing the session %s: %w", q.id, err)
+	}
+	return nil
 }
 
 // reopen gives an existing queue to a new registration.

@@ -38,7 +38,9 @@ func (q *Queue) commit(fill func(b *msgstore.Batch) (done func(error))) {
 	q.mu.Lock()
 	done := fill(b)
 	for _, seq := range q.undo {
-		b.Dequeue(q.id, seq)
+		if !q.closed { // else the whole queue goes, or has gone
+			b.Dequeue(q.id, seq)
+		}
 	}
 	q.undo = nil
 	q.mu.Unlock()

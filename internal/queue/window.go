@@ -64,6 +64,14 @@ func (w *window) release(e *entry) {
 	w.trim(&w.sent, func(e *entry) bool { return !e.gone && !e.released })
 }
 
+// sendRelease makes the PUBREL of e go out, unless it waits already.
+func (w *window) sendRelease(e *entry) {
+	if !e.releasing {
+		e.releasing = true
+		w.toSend.push(packetOut{e: e, release: true})
+	}
+}
+
 // remove takes e out: its flow is complete.
 func (w *window) remove(e *entry) {
 	e.gone = true
@@ -101,7 +109,8 @@ func (w *window) replay() {
 	}
 	for _, e := range w.released.all() {
 		if !e.gone {
-			w.toSend.push(packetOut{e: e, release: true})
+			e.releasing = false // what waited was cleared
+			w.sendRelease(e)
 		}
 	}
 }

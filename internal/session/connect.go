@@ -231,7 +231,7 @@ func (c *conn) hold(q *queue.Queue, att *queue.Attachment) error {
 	if c.will != nil {
 		att.SetWill(c.will, func(err error) { stored <- err })
 	} else {
-		att.ClearWill() // of a former connection, if there is one
+		att.ClearWill(nil) // of a former connection, if there is one
 		stored <- nil
 	}
 	if err := <-stored; err != nil {

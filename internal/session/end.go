@@ -84,7 +84,7 @@ func (c *conn) leave(e ending) {
 	switch {
 	case e.noWill:
 		if will != nil {
-			c.pending.ClearWill()
+			c.pending.ClearWill(will)
 		}
 		will = nil
 	case e.takeover && c.set.SuppressWillOnTakeover:
