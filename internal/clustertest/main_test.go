@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"path/filepath"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,7 +19,7 @@ const envBin = "MQADMIN_CLUSTERTEST_BIN"
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
-	if os.Getenv(envBin) != "" {
+	if bin() != "" {
 		return m.Run()
 	}
 	dir, err := os.MkdirTemp("", "mqadmin-bin-*")
@@ -27,15 +28,27 @@ func run(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	if err := clustertest.Build(context.Background(), dir, raceEnabled); err != nil {
+	err = clustertest.Build(context.Background(), dir, raceEnabled)
+	// Races in the programs are reported into files, because most of them are
+	// killed; and they need not wait a second at their end.
+	races := filepath.Join(dir, "race")
+	for name, value := range map[string]string{envBin: dir, "GORACE": "atexit_sleep_ms=0 log_path=" + races} {
+		if err == nil {
+			err = os.Setenv(name, value)
+		}
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	if err := os.Setenv(envBin, dir); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
+	code := m.Run()
+	reports, _ := filepath.Glob(races + ".*")
+	for _, path := range reports {
+		text, _ := os.ReadFile(path)
+		fmt.Fprintf(os.Stderr, "a data race in one of the programs:\n%s\n", text)
+		code = 1
 	}
-	return m.Run()
+	return code
 }
 
 // bin is the directory with the programs under test.
