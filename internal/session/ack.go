@@ -47,16 +47,27 @@ func (c *conn) newSlot(p *packet.Publish) *ackSlot {
 		if open+o.pubacks >= limit {
 			return nil
 		}
-	} else {
-		for limit := c.set.MaxPendingAcks; limit > 0 && len(o.acks) >= limit && o.last == nil; {
-			o.space.Wait()
-		}
 	}
 	return c.slot(kind, p.PacketID)
 }
 
-// slot appends a place. output.mu is held.
+// ringLimit bounds the acknowledgements that wait: a client that repeats itself
+// and does not read its answers must not fill the memory with them.
+func (c *conn) ringLimit() int {
+	if c.version == packet.V5 && c.set.ReceiveMaxBroker > 0 {
+		return 2 * c.set.ReceiveMaxBroker // each PUBLISH, and the PUBRELs of as many
+	}
+	if c.version != packet.V5 && c.set.MaxPendingAcks > 0 {
+		return c.set.MaxPendingAcks
+	}
+	return 2 * 65535
+}
+
+// slot appends a place; it waits while there is none. output.mu is held.
 func (c *conn) slot(kind packet.Type, pid uint16) *ackSlot {
+	for limit := c.ringLimit(); len(c.out.acks) >= limit && c.out.last == nil; {
+		c.out.space.Wait()
+	}
 	s := c.m.slots.Get().(*ackSlot)
 	fn := s.fn
 	*s = ackSlot{c: c, q: c.q, fn: fn, kind: kind, pid: pid}

@@ -49,6 +49,7 @@ type conn struct {
 
 	out    output
 	subs   lane // SUBSCRIBE and UNSUBSCRIBE, which wait for the cluster
+	feeds  lane // retained messages that wait for room in the queue
 	routes lane // QoS 2 PUBLISHes whose identifier has reached the disk
 	wg     sync.WaitGroup
 	active atomic.Int64 // Unix nanoseconds of the last packet
@@ -58,6 +59,9 @@ type conn struct {
 	// session again.
 	epoch    atomic.Pointer[message.Epoch]
 	finished chan struct{} // closed when the queue has been detached
+	// contested: another node has taken the session while it was being
+	// registered here. Guarded by Manager.mu.
+	contested bool
 
 	mu     sync.Mutex // guards what follows
 	end    *ending

@@ -1,9 +1,11 @@
 package session
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/hook"
@@ -37,6 +39,7 @@ func (c *conn) connect(p *packet.Connect) bool {
 	if reason := c.setWill(p.Will); reason.Failed() {
 		return c.turnAway(reason, "")
 	}
+	c.keepAlive = time.Duration(c.limitKeepAlive(p.KeepAlive)) * time.Second
 	c.expiry = c.sessionExpiry(r)
 	c.durable = c.expiry > 0
 	present, reason := c.register(r, p)
@@ -150,6 +153,9 @@ func (c *conn) setWill(w *packet.Will) packet.Reason {
 	if w == nil {
 		return packet.Success
 	}
+	if strings.HasPrefix(w.Topic, "$") { // as PUBLISH: the broker's own
+		return packet.NotAuthorized
+	}
 	p := &hook.Publish{
 		Client: c.client, Mountpoint: c.id.Mountpoint, Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain,
 		Will: true, Expiry: w.Expiry, HasExpiry: w.HasExpiry, WillDelay: w.Delay, Properties: w.Properties,
@@ -187,6 +193,8 @@ func (c *conn) sessionExpiry(r *hook.Register) uint32 {
 func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reason packet.Reason) {
 	unlock := c.m.lock(c.id)
 	defer unlock()
+	c.m.enter(c)
+	defer c.m.entered(c)
 	reg, err := c.m.cfg.Registrar.Register(c.ctx, RegisterRequest{
 		ID: c.id, CleanStart: r.CleanStart, Expiry: c.expiry, Durable: c.durable, AllowNetsplit: c.set.AllowRegister,
 		Version: c.version, Peer: c.l.Peer,
@@ -204,6 +212,22 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 	if c.will != nil {
 		c.will.Epoch = reg.Epoch
 	}
+	present = reg.Present && !r.CleanStart
+	if former := c.m.attached(c.id); former != nil {
+		former.Close(packet.SessionTakenOver)
+		<-former.finished // its end must not take away what this one subscribes to
+		present = present && former.expiry > 0
+	}
+	if reason = c.open(r, p, reg); reason.Failed() {
+		c.m.cfg.Registrar.Ended(context.Background(), End{
+			ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: c.expiry, At: time.Now(), Reason: reason,
+		})
+	}
+	return present, reason
+}
+
+// open takes the queue of a session that has been registered.
+func (c *conn) open(r *hook.Register, p *packet.Connect, reg Registration) packet.Reason {
 	o := queue.OpenRequest{
 		ID: c.id, Epoch: reg.Epoch, Durable: c.durable, Clean: r.CleanStart || !reg.Present, Expiry: c.expiry,
 		UpperHalf: reg.UpperHalf, Held: reg.Held, Options: c.queueOptions(p),
@@ -219,10 +243,12 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 		}
 	}
 	if err != nil {
-		c.m.log.Error("queue of a session could not be opened", "client", c.id.String(), "error", err)
-		return false, packet.ServerUnavailable
+		if !errors.Is(err, ErrTakenOver) {
+			c.m.log.Error("queue of a session could not be opened", "client", c.id.String(), "error", err)
+		}
+		return packet.ServerUnavailable
 	}
-	return reg.Present && !r.CleanStart, packet.Success
+	return packet.Success
 }
 
 // hold makes the session this connection's. From here on finish gives it back.
@@ -234,16 +260,19 @@ func (c *conn) hold(q *queue.Queue, att *queue.Attachment) error {
 		att.ClearWill(nil) // of a former connection, if there is one
 		stored <- nil
 	}
-	if err := <-stored; err != nil {
+	err := <-stored
+	if err == nil {
+		c.startedAt = time.Now()
+		err = c.m.attach(c)
+	}
+	if err != nil {
+		if c.will != nil {
+			att.ClearWill(c.will)
+		}
 		att.Detach(queue.DetachOptions{Expiry: c.expiry})
 		return err
 	}
-	c.pending = att
-	c.q = q
-	c.startedAt = time.Now()
-	c.m.mu.Lock()
-	c.m.byID[c.id] = c
-	c.m.mu.Unlock()
+	c.pending, c.q = att, q
 	return nil
 }
 
@@ -261,14 +290,21 @@ func (c *conn) queueOptions(p *packet.Connect) queue.Options {
 	return o
 }
 
+// limitKeepAlive returns the keep-alive in seconds that holds, which only MQTT 5
+// clients can be told.
+func (c *conn) limitKeepAlive(keep uint16) uint16 {
+	if limit := c.set.ServerKeepAlive; c.version == packet.V5 && limit > 0 && (keep == 0 || keep > limit) {
+		return limit
+	}
+	return keep
+}
+
 // welcome writes CONNACK and starts what runs beside the reader.
 func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, present bool) {
-	keep := p.KeepAlive
 	ack := &packet.Connack{SessionPresent: present, Reason: packet.Success}
 	if c.version == packet.V5 {
-		if limit := c.set.ServerKeepAlive; limit > 0 && (keep == 0 || keep > limit) {
-			keep = limit
-			ack.ServerKeepAlive, ack.HasServerKeepAlive = limit, true
+		if keep := uint16(c.keepAlive / time.Second); keep != p.KeepAlive {
+			ack.ServerKeepAlive, ack.HasServerKeepAlive = keep, true
 		}
 		ack.AssignedClientID = assigned
 		if r.HasSessionExpiry && c.expiry != p.SessionExpiry {
@@ -289,8 +325,7 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 	c.out.att = c.pending // from here on the queue is written, after CONNACK
 	c.out.mu.Unlock()
 	c.Wake()
-	c.keepAlive = time.Duration(keep) * time.Second
-	if keep > 0 {
+	if c.keepAlive > 0 {
 		c.active.Store(time.Now().UnixNano())
 		limit := c.keepAlive * 3 / 2
 		c.mu.Lock()

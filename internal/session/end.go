@@ -63,13 +63,12 @@ func (c *conn) finish() {
 	c.mu.Lock()
 	e := *c.end
 	c.mu.Unlock()
+	c.wg.Wait() // a subscription that is under way must not outlive the session
 	if c.q != nil {
 		c.leave(e)
 	}
 	close(c.finished)
-	c.out.drop()
 	<-c.out.over
-	c.wg.Wait()
 	c.nc.Close()
 	c.in.release()
 }
@@ -88,6 +87,9 @@ func (c *conn) leave(e ending) {
 		}
 		will = nil
 	case e.takeover && c.set.SuppressWillOnTakeover:
+		if will != nil {
+			c.pending.ClearWill(will)
+		}
 		will = nil
 	}
 	c.pending.Detach(queue.DetachOptions{Expiry: expiry, Will: will})

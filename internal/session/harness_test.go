@@ -140,6 +140,8 @@ func (r *fakeRouter) Subscriptions(id message.SessionID) []message.Subscription 
 type fakeRegistrar struct {
 	router *fakeRouter
 	err    error
+	// registered is called at the end of Register.
+	registered func()
 
 	mu    sync.Mutex
 	known map[message.SessionID]bool
@@ -148,6 +150,9 @@ type fakeRegistrar struct {
 }
 
 func (f *fakeRegistrar) Register(_ context.Context, r RegisterRequest) (Registration, error) {
+	if f.registered != nil {
+		defer f.registered()
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.err != nil {

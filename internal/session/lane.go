@@ -1,6 +1,9 @@
 package session
 
-import "sync"
+import (
+	"context"
+	"sync"
+)
 
 // lane runs functions one after the other in a goroutine that exists only
 // while there are any. It lets the reader go on while an operation that waits
@@ -9,6 +12,7 @@ type lane struct {
 	mu      sync.Mutex // guards what follows
 	todo    []func()
 	running bool
+	room    chan struct{} // a token after each function taken; made for who waits
 }
 
 // do appends fn. spawn starts the goroutine.
@@ -23,11 +27,37 @@ func (l *lane) do(fn func(), spawn func(func())) {
 	}
 }
 
-// len returns the number of functions that wait.
+// wait returns when fewer than limit functions wait, or ctx has ended. Only
+// one goroutine may wait.
+func (l *lane) wait(ctx context.Context, limit int) {
+	for {
+		l.mu.Lock()
+		if len(l.todo) < limit {
+			l.mu.Unlock()
+			return
+		}
+		if l.room == nil {
+			l.room = make(chan struct{}, 1)
+		}
+		room := l.room
+		l.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// len returns the number of functions that wait or run.
 func (l *lane) len() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return len(l.todo)
+	n := len(l.todo)
+	if l.running {
+		n++
+	}
+	return n
 }
 
 func (l *lane) run() {
@@ -41,6 +71,12 @@ func (l *lane) run() {
 		fn := l.todo[0]
 		l.todo[0] = nil
 		l.todo = l.todo[1:]
+		if l.room != nil {
+			select {
+			case l.room <- struct{}{}:
+			default:
+			}
+		}
 		l.mu.Unlock()
 		fn()
 	}

@@ -38,7 +38,7 @@ type Settings struct {
 	DisconnectUnauthorizedV3                                      bool   // disconnect_on_unauthorized_publish_v3
 	AllowRegister, AllowPublish, AllowSubscribe, AllowUnsubscribe bool   // …_during_netsplit
 	ServerKeepAlive                                               uint16 // largest keepalive told to MQTT 5 clients; 0 none
-	MaxPendingAcks                                                int    // PUBLISHes of a 3.x client being routed at once
+	MaxPendingAcks                                                int    // acknowledgements to a 3.x client that may wait at once
 }
 
 // Config is what a Manager is made of.
@@ -69,6 +69,7 @@ type Manager struct {
 	mu      sync.Mutex // guards what follows
 	conns   map[*conn]struct{}
 	byID    map[message.SessionID]*conn // attached connections
+	coming  map[message.SessionID]*conn // those that are being registered, under their idLock
 	locks   map[message.SessionID]*idLock
 	down    bool
 	sockets [2]int // plain, websocket
@@ -84,7 +85,8 @@ type idLock struct {
 func New(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger, conns: map[*conn]struct{}{}, byID: map[message.SessionID]*conn{},
-		locks: map[message.SessionID]*idLock{},
+		coming: map[message.SessionID]*conn{},
+		locks:  map[message.SessionID]*idLock{},
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -176,6 +178,42 @@ func (m *Manager) lock(id message.SessionID) func() {
 	}
 }
 
+// enter notes that c is being registered.
+func (m *Manager) enter(c *conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.coming[c.id] = c
+}
+
+// entered ends what enter began.
+func (m *Manager) entered(c *conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.coming, c.id)
+}
+
+// attach makes c the connection of its session, unless another node has taken
+// that since c was registered.
+func (m *Manager) attach(c *conn) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c.contested {
+		return ErrTakenOver
+	}
+	m.byID[c.id] = c
+	return nil
+}
+
+// contest tells a connection that is being registered that another node has
+// taken the session: perhaps after it, so it has to come again.
+func (m *Manager) contest(id message.SessionID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.coming[id]; c != nil {
+		c.contested = true
+	}
+}
+
 func (m *Manager) attached(id message.SessionID) *conn {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -187,6 +225,9 @@ func (m *Manager) attached(id message.SessionID) *conn {
 // end that the client did not ask for. When it returns the connection handles
 // no more packets; with another reason than 0x8E it has also left its queue.
 func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
+	if o.Reason == packet.SessionTakenOver {
+		m.contest(id)
+	}
 	c := m.attached(id)
 	if c != nil && !o.Except.IsZero() && *c.epoch.Load() == o.Except {
 		return false

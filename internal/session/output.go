@@ -34,8 +34,7 @@ type output struct {
 	acks    []*ackSlot // in the order of the PUBLISHes
 	pubacks int        // those of QoS 1 among acks
 	att     *queue.Attachment
-	last    *ending // write what is there, DISCONNECT, close
-	dropped bool
+	last    *ending       // write what is there, DISCONNECT, close
 	feeding chan struct{} // retained messages wait for room
 
 	// over is closed by the writer when it has written the last bytes; after
@@ -87,14 +86,6 @@ func (o *output) finish(c *conn, e ending) {
 	o.space.Broadcast()
 	o.mu.Unlock()
 	o.wake(c)
-}
-
-// drop lets nobody wait for the writer any more.
-func (o *output) drop() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.dropped = true
-	o.space.Broadcast()
 }
 
 // send encodes an answer. It waits while too many wait for a slow client.
@@ -153,7 +144,7 @@ func (c *conn) write() {
 		}
 		c.fed()
 		if last != nil {
-			c.farewell(s, last)
+			c.farewell(s, last, att != nil)
 			return
 		}
 		if len(s.buf) > 0 {
@@ -210,9 +201,10 @@ func (c *conn) encodeAck(b []byte, a *ackSlot) []byte {
 	return b
 }
 
-// farewell writes the last bytes and closes.
-func (c *conn) farewell(s *scratch, e *ending) {
-	if e.tell && c.version == packet.V5 && c.out.att != nil {
+// farewell writes the last bytes and closes. connected tells that CONNACK went
+// out before.
+func (c *conn) farewell(s *scratch, e *ending, connected bool) {
+	if e.tell && connected && c.version == packet.V5 {
 		s.buf, _ = packet.AppendLimit(s.buf, c.version, &packet.Disconnect{
 			Reason: e.reason, ReasonString: e.text, ServerReference: e.reference,
 		}, c.maxPacket, c.problemInfo)

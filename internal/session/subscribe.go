@@ -19,15 +19,15 @@ const maxWaitingSubscribes = 64
 // one packet after the other.
 func (c *conn) subscribe(p *packet.Subscribe) bool {
 	c.m.count.subscribeReceived[c.v()].Inc()
-	if c.subs.len() > maxWaitingSubscribes {
-		c.doSubscribe(p)
-		return true
-	}
+	c.subs.wait(c.ctx, maxWaitingSubscribes)
 	c.subs.do(func() { c.doSubscribe(p) }, c.spawn)
 	return true
 }
 
 func (c *conn) doSubscribe(p *packet.Subscribe) {
+	if c.ctx.Err() != nil {
+		return
+	}
 	reasons := make([]packet.Reason, len(p.Subscriptions))
 	h := &hook.Subscribe{Client: c.client, Subscriptions: p.Subscriptions, User: p.User}
 	text := ""
@@ -126,39 +126,65 @@ func (c *conn) recordSubscriptions() {
 	}
 }
 
+// maxWaitingFeeds is the number of subscriptions whose retained messages may
+// wait until the client has taken those of earlier ones.
+const maxWaitingFeeds = 256
+
 // retained sends the retained messages of a new subscription as its retain
-// handling asks for [MQTT-3.3.1-9]; shared ones get none.
+// handling asks for [MQTT-3.3.1-9]; shared ones get none. A wildcard may match
+// more than the queue holds: then they are fed as the client takes them, beside
+// everything else, because its acknowledgements and subscriptions must go on
+// meanwhile.
 func (c *conn) retained(sub message.Subscription, existed bool) {
 	if _, _, shared := topic.SplitShare(sub.Filter); shared || sub.RetainHandling == 2 || sub.RetainHandling == 1 && existed {
 		return
 	}
-	var list []*message.Message
+	list := c.retainedOf(sub)
+	if len(list) == 0 {
+		return
+	}
+	waiting := c.feeds.len()
+	if limit := c.set.MaxOnline; limit > 0 && waiting < maxWaitingFeeds && (waiting > 0 || c.q.Waiting()+len(list) > limit) {
+		c.feeds.do(func() { c.feed(sub) }, c.spawn)
+		return
+	}
+	for _, m := range list { // what exceeds the limit is dropped and counted
+		c.deliverRetained(sub, m)
+	}
+}
+
+func (c *conn) retainedOf(sub message.Subscription) (list []*message.Message) {
 	c.m.cfg.Router.Retained(c.id.Mountpoint, sub.Filter, func(m *message.Message) {
 		if !sub.NoLocal || m.Publisher != c.id.ClientID {
 			list = append(list, m)
 		}
 	})
-	if len(list) == 0 {
-		return
-	}
+	return list
+}
+
+func (c *conn) deliverRetained(sub message.Subscription, m *message.Message) {
 	var ids []uint32
 	if sub.Identifier != 0 {
 		ids = []uint32{sub.Identifier}
 	}
+	c.q.Deliver(queue.Delivery{Message: m, QoS: sub.QoS, Retain: true, SubscriptionIDs: ids}, func(error) {})
+}
+
+// feed delivers the retained messages of a subscription one by one, waiting
+// for room in the queue.
+func (c *conn) feed(sub message.Subscription) {
 	pulled := make(chan struct{}, 1)
 	c.setFeeding(pulled)
 	defer c.setFeeding(nil)
-	for _, m := range list {
-		// A wildcard may match more than the queue holds: wait for the client
-		// instead of dropping.
-		for c.set.MaxOnline > 0 && c.q.Waiting() >= c.set.MaxOnline {
+	for _, m := range c.retainedOf(sub) {
+		for c.q.Waiting() >= c.set.MaxOnline {
 			select {
 			case <-pulled:
 			case <-c.ctx.Done():
 				return
 			}
 		}
-		c.q.Deliver(queue.Delivery{Message: m, QoS: sub.QoS, Retain: true, SubscriptionIDs: ids}, func(error) {})
+		c.deliverRetained(sub, m)
 	}
 }
 
@@ -171,15 +197,15 @@ func (c *conn) setFeeding(ch chan struct{}) {
 // unsubscribe handles UNSUBSCRIBE, in its order with SUBSCRIBE.
 func (c *conn) unsubscribe(p *packet.Unsubscribe) bool {
 	c.m.count.unsubscribeReceived[c.v()].Inc()
-	if c.subs.len() > maxWaitingSubscribes {
-		c.doUnsubscribe(p)
-		return true
-	}
+	c.subs.wait(c.ctx, maxWaitingSubscribes)
 	c.subs.do(func() { c.doUnsubscribe(p) }, c.spawn)
 	return true
 }
 
 func (c *conn) doUnsubscribe(p *packet.Unsubscribe) {
+	if c.ctx.Err() != nil {
+		return
+	}
 	h := &hook.Unsubscribe{Client: c.client, Filters: p.Filters, User: p.User}
 	c.l.Chain.OnUnsubscribe(c.ctx, h)
 	existed, err := c.m.cfg.Router.Unsubscribe(c.ctx, c.subject(c.set.AllowUnsubscribe), h.Filters)
