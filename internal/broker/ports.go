@@ -8,7 +8,9 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -189,7 +191,7 @@ func (b *Broker) serveAdmin(group *errgroup.Group) error {
 	}
 	b.admin = srv
 	socket := b.cfg.String("admin.socket")
-	ln, err := listenUnix(socket)
+	ln, err := listenUnix(socket, b.cfg.String("admin.socket.group"))
 	if err != nil {
 		return err
 	}
@@ -214,9 +216,10 @@ func (b *Broker) serveAdmin(group *errgroup.Group) error {
 	return nil
 }
 
-// listenUnix opens a unix socket for the owner and its group. The data
+// listenUnix opens a unix socket for the owner and a group, by default that of
+// the process. The data
 // directory's lock says that no other broker uses a file left at the path.
-func listenUnix(path string) (net.Listener, error) {
+func listenUnix(path, group string) (net.Listener, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return nil, fmt.Errorf("making the run directory: %w", err)
 	}
@@ -235,5 +238,28 @@ func listenUnix(path string) (net.Listener, error) {
 		ln.Close()
 		return nil, fmt.Errorf("setting the mode of %s: %w", path, err)
 	}
+	if err := giveTo(path, group); err != nil {
+		ln.Close()
+		return nil, err
+	}
 	return ln, nil
+}
+
+// giveTo changes the group of a file, if one is named.
+func giveTo(path, group string) error {
+	if group == "" {
+		return nil
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return fmt.Errorf("admin.socket.group: %w", err)
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return fmt.Errorf("admin.socket.group: %w", err)
+	}
+	if err := os.Chown(path, -1, gid); err != nil {
+		return fmt.Errorf("giving %s to the group %s: %w", path, group, err)
+	}
+	return nil
 }

@@ -159,8 +159,6 @@ func (r *fields) err(what string) error {
 	return nil
 }
 
-// decodeNumbers reads a frame of nothing but integers. More fields than asked
-// for are of a later version.
 // DecodeSpooled reads a frame back from a Spool, for a node that takes it
 // elsewhere than to the peer that it was for.
 func DecodeSpooled(s Spooled) (Frame, error) {
@@ -174,6 +172,8 @@ func DecodeSpooled(s Spooled) (Frame, error) {
 	return f, nil
 }
 
+// decodeNumbers reads a frame of nothing but integers. More fields than asked
+// for are of a later version.
 func decodeNumbers(b []byte, v ...*uint64) error {
 	r := fields{b: b}
 	for _, n := range v {
