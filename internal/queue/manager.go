@@ -101,17 +101,17 @@ func New(cfg Config) (*Manager, error) {
 }
 
 func (m *Manager) register(r *metrics.Registry) {
-	m.setup = r.Counter("queue_setup", "The number of times a MQTT queue process has been started.")
-	m.teardown = r.Counter("queue_teardown", "The number of times a MQTT queue process has been terminated.")
-	m.initialized = r.Counter("queue_initialized_from_storage", "The number of times a MQTT queue process has been initialized from offline storage.")
-	m.in = r.Counter("queue_message_in", "The number of PUBLISH packets received by MQTT queue processes.")
-	m.out = r.Counter("queue_message_out", "The number of PUBLISH packets sent from MQTT queue processes.")
-	m.dropped = r.Counter("queue_message_drop", "The number of messages dropped due to full queues.")
-	m.expired = r.Counter("queue_message_expired", "The number of messages which expired before delivery.")
-	m.unhandled = r.Counter("queue_message_unhandled", "The number of unhandled messages when connecting with clean session=true.")
-	m.storeErrors = r.Counter("queue_store_errors", "The number of changes of queues that the message store did not take.")
-	m.sharedLost = r.Counter("queue_shared_message_lost", "The number of QoS 2 messages of shared subscriptions whose session ended while they were in flight.")
-	r.Gauge("queue_processes", "The number of MQTT queue processes.", func() int64 { return int64(m.Len()) })
+	m.setup = r.Counter("queue_setup", "Queues made for sessions, or found in the message store at the start.")
+	m.teardown = r.Counter("queue_teardown", "Queues removed because their session ended.")
+	m.initialized = r.Counter("queue_initialized_from_storage", "Queues of durable sessions found in the message store at the start.")
+	m.in = r.Counter("queue_message_in", "Messages that queues accepted or dropped for a limit.")
+	m.out = r.Counter("queue_message_out", "Messages that queues gave to connections, repetitions included.")
+	m.dropped = r.Counter("queue_message_drop", "Messages dropped because a queue was at its limit.")
+	m.expired = r.Counter("queue_message_expired", "Messages whose expiry passed before they were sent.")
+	m.unhandled = r.Counter("queue_message_unhandled", "Messages that ended with their session, or of QoS 0 for an offline one.")
+	m.storeErrors = r.Counter("queue_store_errors", "Changes of queues that the message store refused.")
+	m.sharedLost = r.Counter("queue_shared_message_lost", "QoS 2 messages of shared subscriptions in flight when their session ended.")
+	r.Gauge("queue_processes", "Queues of this node, one per session.", func() int64 { return int64(m.Len()) })
 }
 
 // restore reads the sessions and wills, not their messages.

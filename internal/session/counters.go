@@ -156,35 +156,35 @@ func byReason(r *metrics.Registry, name, help string, reasons []packet.Reason, o
 }
 
 func (c *counters) register(r *metrics.Registry) {
-	c.socketOpen = r.Counter("socket_open", "The number of times an MQTT socket has been opened.")
-	c.socketClose = r.Counter("socket_close", "The number of times an MQTT socket has been closed.")
-	c.socketCloseTimeout = r.Counter("socket_close_timeout", "The number of times a socket was closed because no CONNECT arrived in time.")
-	c.socketError = r.Counter("socket_error", "The total number of socket errors that have occurred.")
-	c.bytesReceived = r.Counter("bytes_received", "The total number of bytes received.")
-	c.bytesSent = r.Counter("bytes_sent", "The total number of bytes sent.")
-	c.tooLargeForClient = r.Counter("mqtt_publish_too_large_drop", "The number of messages not sent because they exceed the client's maximum packet size.")
-	c.inboundInterrupted = r.Counter("mqtt_publish_resumed", "The number of QoS 2 PUBLISH packets whose routing was resumed after an interruption.")
+	c.socketOpen = r.Counter("socket_open", "Connections accepted by the MQTT listeners.")
+	c.socketClose = r.Counter("socket_close", "Connections of the MQTT listeners that have ended.")
+	c.socketCloseTimeout = r.Counter("socket_close_timeout", "Connections closed because no CONNECT came in time.")
+	c.socketError = r.Counter("socket_error", "Connections that ended with an error of the network.")
+	c.bytesReceived = r.Counter("bytes_received", "Bytes read from clients.")
+	c.bytesSent = r.Counter("bytes_sent", "Bytes written to clients.")
+	c.tooLargeForClient = r.Counter("mqtt_publish_too_large_drop", "Messages not sent because they exceed the maximum packet size of the client.")
+	c.inboundInterrupted = r.Counter("mqtt_publish_resumed", "QoS 2 messages of clients whose routing was taken up again after an interruption.")
 
-	c.connectReceived = byVersion(r, "mqtt_connect_received", "The number of CONNECT packets received.")
-	c.publishReceived = byVersion(r, "mqtt_publish_received", "The number of PUBLISH packets received.")
-	c.subscribeReceived = byVersion(r, "mqtt_subscribe_received", "The number of SUBSCRIBE packets received.")
-	c.unsubscribeReceived = byVersion(r, "mqtt_unsubscribe_received", "The number of UNSUBSCRIBE packets received.")
-	c.pingreqReceived = byVersion(r, "mqtt_pingreq_received", "The number of PINGREQ packets received.")
-	c.publishSent = byVersion(r, "mqtt_publish_sent", "The number of PUBLISH packets sent.")
-	c.subackSent = byVersion(r, "mqtt_suback_sent", "The number of SUBACK packets sent.")
-	c.unsubackSent = byVersion(r, "mqtt_unsuback_sent", "The number of UNSUBACK packets sent.")
-	c.pingrespSent = byVersion(r, "mqtt_pingresp_sent", "The number of PINGRESP packets sent.")
-	c.publishAuthError = byVersion(r, "mqtt_publish_auth_error", "The number of unauthorized publish attempts.")
-	c.subscribeAuthError = byVersion(r, "mqtt_subscribe_auth_error", "The number of unauthorized subscription attempts.")
-	c.invalidSize = byVersion(r, "mqtt_invalid_msg_size_error", "The number of packets exceeding the maximum allowed size.")
-	c.pubackInvalid = byVersion(r, "mqtt_puback_invalid_error", "The number of unexpected PUBACK messages received.")
-	c.pubrecInvalid[v4] = r.Counter("mqtt_pubrec_invalid_error", "The number of unexpected PUBREC messages received.", versionLabel(v4))
+	c.connectReceived = byVersion(r, "mqtt_connect_received", "CONNECT packets from clients.")
+	c.publishReceived = byVersion(r, "mqtt_publish_received", "PUBLISH packets from clients.")
+	c.subscribeReceived = byVersion(r, "mqtt_subscribe_received", "SUBSCRIBE packets from clients.")
+	c.unsubscribeReceived = byVersion(r, "mqtt_unsubscribe_received", "UNSUBSCRIBE packets from clients.")
+	c.pingreqReceived = byVersion(r, "mqtt_pingreq_received", "PINGREQ packets from clients.")
+	c.publishSent = byVersion(r, "mqtt_publish_sent", "PUBLISH packets to clients, repetitions included.")
+	c.subackSent = byVersion(r, "mqtt_suback_sent", "SUBACK packets to clients.")
+	c.unsubackSent = byVersion(r, "mqtt_unsuback_sent", "UNSUBACK packets to clients.")
+	c.pingrespSent = byVersion(r, "mqtt_pingresp_sent", "PINGRESP packets to clients.")
+	c.publishAuthError = byVersion(r, "mqtt_publish_auth_error", "PUBLISH packets and wills that no plugin allowed.")
+	c.subscribeAuthError = byVersion(r, "mqtt_subscribe_auth_error", "SUBSCRIBE packets that no plugin allowed.")
+	c.invalidSize = byVersion(r, "mqtt_invalid_msg_size_error", "Packets refused because they exceed max_message_size.")
+	c.pubackInvalid = byVersion(r, "mqtt_puback_invalid_error", "PUBACK packets for an identifier that is not in flight.")
+	c.pubrecInvalid[v4] = r.Counter("mqtt_pubrec_invalid_error", "PUBREC packets for an identifier that is not in flight.", versionLabel(v4))
 	c.pubrecInvalid[v5] = &metrics.Counter{} // MQTT 5 answers them with a reason
-	c.pubcompInvalid = byVersion(r, "mqtt_pubcomp_invalid_error", "The number of unexpected PUBCOMP messages received.")
-	c.publishError = byVersion(r, "mqtt_publish_error", "The number of times a PUBLISH operation failed due to a netsplit.")
-	c.subscribeError = byVersion(r, "mqtt_subscribe_error", "The number of times a SUBSCRIBE operation failed due to a netsplit.")
-	c.unsubscribeError = byVersion(r, "mqtt_unsubscribe_error", "The number of times an UNSUBSCRIBE operation failed due to a netsplit.")
-	c.keepaliveExpired = byVersion(r, "client_keepalive_expired", "The number of clients which failed to communicate within the keepalive time.")
+	c.pubcompInvalid = byVersion(r, "mqtt_pubcomp_invalid_error", "PUBCOMP packets for an identifier that is not in flight.")
+	c.publishError = byVersion(r, "mqtt_publish_error", "PUBLISH packets refused because the cluster was not ready.")
+	c.subscribeError = byVersion(r, "mqtt_subscribe_error", "SUBSCRIBE packets of which a filter could not be entered.")
+	c.unsubscribeError = byVersion(r, "mqtt_unsubscribe_error", "UNSUBSCRIBE packets that could not be carried out.")
+	c.keepaliveExpired = byVersion(r, "client_keepalive_expired", "Connections closed because the client was silent for 1.5 times its keep-alive.")
 	c.registerReasons(r)
 }
 
@@ -203,19 +203,19 @@ func (c *counters) registerReasons(r *metrics.Registry) {
 		{packet.TypeDisconnect, "disconnect", disconnectReceive, disconnectSend, false, true},
 		{packet.TypeAuth, "auth", authReasons, authReasons, true, true},
 	} {
-		text := "The number of " + k.kind.String() + " packets "
-		c.received[k.kind] = byReason(r, "mqtt_"+k.name+"_received", text+"received.", k.in, k.only5In)
-		c.sent[k.kind] = byReason(r, "mqtt_"+k.name+"_sent", text+"sent.", k.out, k.only5Out)
+		text := k.kind.String() + " packets "
+		c.received[k.kind] = byReason(r, "mqtt_"+k.name+"_received", text+"from clients.", k.in, k.only5In)
+		c.sent[k.kind] = byReason(r, "mqtt_"+k.name+"_sent", text+"to clients.", k.out, k.only5Out)
 	}
 	for i, text := range connackV3 {
-		c.connackSent3[i] = r.Counter("mqtt_connack_sent", "The number of CONNACK packets sent.", versionLabel(v4),
+		c.connackSent3[i] = r.Counter("mqtt_connack_sent", "CONNACK packets to clients.", versionLabel(v4),
 			metrics.Label{Name: "return_code", Value: text})
 	}
-	c.connackSent5 = byReason(r, "mqtt_connack_sent", "The number of CONNACK packets sent.", connackV5, true)
+	c.connackSent5 = byReason(r, "mqtt_connack_sent", "CONNACK packets to clients.", connackV5, true)
 	for _, text := range legacyConnack {
-		r.Counter("mqtt_connack_"+text+"_sent", "Kept for its name; see mqtt_connack_sent.", versionLabel(v4))
+		r.Counter("mqtt_connack_"+text+"_sent", "Always 0; mqtt_connack_sent counts CONNACK packets.", versionLabel(v4))
 	}
-	r.Counter("client_expired", "Kept for its name; always 0.")
+	r.Counter("client_expired", "Always 0; kept for dashboards that name it.")
 }
 
 // connack counts a CONNACK.

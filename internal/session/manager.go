@@ -102,9 +102,10 @@ func New(cfg Config) *Manager {
 	m.hookPubs.New = func() any { return &hook.Publish{} }
 	m.count.register(cfg.Metrics)
 	for i, name := range []string{"active_mqtt_connections", "active_mqttws_connections"} {
-		cfg.Metrics.Gauge(name, "The number of open connections.", func() int64 { return int64(m.open(i)) })
+		help := [...]string{"Open connections over TCP, TLS and unix sockets.", "Open connections over WebSocket."}[i]
+		cfg.Metrics.Gauge(name, help, func() int64 { return int64(m.open(i)) })
 	}
-	cfg.Metrics.Gauge("total_active_connections", "The number of open connections of all kinds.", func() int64 { return int64(m.Connections()) })
+	cfg.Metrics.Gauge("total_active_connections", "Open connections of all kinds.", func() int64 { return int64(m.Connections()) })
 	return m
 }
 
