@@ -69,7 +69,8 @@ func (c *cleanTable) init(r *Router) {
 	c.routes = map[routeKey]*route{}
 }
 
-func (c *cleanTable) each(fn func(message.SessionID, message.Subscription)) {
+// each calls fn with every subscription and then end, all under the lock.
+func (c *cleanTable) each(fn func(message.SessionID, message.Subscription), end func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for id, cs := range c.sessions {
@@ -77,6 +78,7 @@ func (c *cleanTable) each(fn func(message.SessionID, message.Subscription)) {
 			fn(id, s)
 		}
 	}
+	end()
 }
 
 func (c *cleanTable) list(id message.SessionID) []message.Subscription {
@@ -278,10 +280,11 @@ func (c *cleanTable) reassert() {
 		c.settle(key, rt, true)
 	}
 	for id, cs := range c.sessions {
+		epoch := cs.epoch
 		for _, sub := range cs.subs {
 			if isShared(sub.Filter) {
 				c.r.wg.Go(func() {
-					if _, err := c.r.cfg.Metadata.JoinShared(c.r.ctx, id, cs.epoch, sub, meta.Options{Overlay: true}); err != nil && c.r.ctx.Err() == nil {
+					if _, err := c.r.cfg.Metadata.JoinShared(c.r.ctx, id, epoch, sub, meta.Options{Overlay: true}); err != nil && c.r.ctx.Err() == nil {
 						c.r.cfg.Logger.Warn("a session could not join its shared group again", "client", id.String(), "filter", sub.Filter, "error", err)
 					}
 				})

@@ -197,14 +197,21 @@ func (r *Router) routeChanged(mountpoint, filter string, node message.NodeID, pr
 // Reset rebuilds everything that is derived from the metadata: after a
 // restored snapshot, a join, and when a view changes. Clean sessions of this
 // node keep their local subscriptions and announce their routes anew.
-func (r *Router) Reset(_ uint64, v *meta.View) {
+func (r *Router) Reset(_ uint64, v *meta.View) { r.rebuild(v) }
+
+// view is what the tables are rebuilt from. Implemented by meta.View.
+type view interface {
+	Sessions(from message.SessionID, fn func(*meta.Session) bool)
+	Session(id message.SessionID) (*meta.Session, bool)
+	Subscriptions(id message.SessionID) []message.Subscription
+	Routes(fn func(meta.Route) bool)
+	SharedMembers(fn func(*meta.SharedMember) bool)
+	AllRetained(fn func(*message.Message) bool)
+}
+
+func (r *Router) rebuild(v view) {
 	fresh := tables{}
 	fresh.init(r.cfg.Self)
-	r.clean.each(func(id message.SessionID, sub message.Subscription) {
-		if !isShared(sub.Filter) {
-			fresh.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, true))
-		}
-	})
 	v.Sessions(message.SessionID{}, func(s *meta.Session) bool {
 		if s.Durable && s.Owner == r.cfg.Self {
 			for _, sub := range v.Subscriptions(s.ID) {
@@ -230,11 +237,19 @@ func (r *Router) Reset(_ uint64, v *meta.View) {
 		fresh.setRetained(m.Mountpoint, m.Topic, m)
 		return true
 	})
-	r.tables.mu.Lock()
-	r.tables.smu.Lock()
-	r.tables.by, r.tables.sessions, r.tables.sizes = fresh.by, fresh.sessions, fresh.sizes
-	r.tables.smu.Unlock()
-	r.tables.mu.Unlock()
+	// Nobody enters or removes a clean session's subscription between the copy
+	// and the change of tables.
+	r.clean.each(func(id message.SessionID, sub message.Subscription) {
+		if !isShared(sub.Filter) {
+			fresh.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, true))
+		}
+	}, func() {
+		r.tables.mu.Lock()
+		defer r.tables.mu.Unlock()
+		r.tables.smu.Lock()
+		defer r.tables.smu.Unlock()
+		r.tables.by, r.tables.sessions, r.tables.sizes = fresh.by, fresh.sessions, fresh.sizes
+	})
 	r.ready.Store(true)
 	r.clean.reassert()
 }
