@@ -159,7 +159,8 @@ func (b *Broker) serveInternal(ctx context.Context, group *errgroup.Group) error
 	if err != nil {
 		return err
 	}
-	g := grpc.NewServer(append(srv.ServerOptions(), grpc.Creds(peer.ServerCredentials()), grpc.MaxRecvMsgSize(64<<20))...)
+	g := grpc.NewServer(append(srv.ServerOptions(), grpc.Creds(peer.ServerCredentials()), grpc.MaxRecvMsgSize(64<<20),
+		grpc.ChainUnaryInterceptor(b.recoverUnary), grpc.ChainStreamInterceptor(b.recoverStream))...)
 	b.meta.RegisterGRPC(g)
 	b.cluster.RegisterGRPC(g)
 	srv.Register(g)
