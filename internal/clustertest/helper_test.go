@@ -45,8 +45,12 @@ func start(t *testing.T, n *clustertest.Node) {
 // stop ends a node as an operator does.
 func stop(t *testing.T, n *clustertest.Node) {
 	t.Helper()
+	begin := time.Now()
 	if err := n.Stop(patience); err != nil {
 		t.Fatal(err)
+	}
+	if took := time.Since(begin); took > 3*time.Second*slowdown {
+		t.Errorf("%s took %v to stop:\n%s", n.Name, took, n.Tail())
 	}
 }
 
