@@ -133,7 +133,7 @@ func TestExpiryLosesAgainstAConnection(t *testing.T) {
 	c := newConsumer()
 	b, err := q.Attach(c, o)
 	r.must(err)
-	if q.expired(timer) {
+	if q.expired(&timer) {
 		t.Fatal("the session ended under its connection")
 	}
 	if !b.Detach(DetachOptions{Expiry: 100}) {

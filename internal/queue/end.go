@@ -235,17 +235,18 @@ func (q *Queue) startExpiry() {
 	left := time.Until(at.Add(time.Duration(q.expiry) * time.Second))
 	var timer *time.Timer
 	timer = time.AfterFunc(max(left, 0), func() {
-		q.expired(timer)
+		q.expired(&timer)
 	})
 	q.expire = timer
 }
 
-// expired ends the session if timer is still the one that may.
-func (q *Queue) expired(timer *time.Timer) bool {
+// expired ends the session if timer, which q.mu guards, is still the one that
+// may.
+func (q *Queue) expired(timer **time.Timer) bool {
 	var epoch message.Epoch
 	due := func() bool {
 		epoch = q.epoch
-		return q.expire == timer && q.att == nil
+		return q.expire == *timer && q.att == nil
 	}
 	if !q.endIf(due, packet.NormalDisconnection, endDeleted) {
 		return false

@@ -1,0 +1,232 @@
+package session
+
+import (
+	"runtime"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/packet"
+	"github.com/mqadmin/mqadmin/internal/queue"
+)
+
+func TestTakeover(t *testing.T) {
+	for _, suppress := range []bool{false, true} {
+		n := newNode(t, with(func(s *Settings) { s.SuppressWillOnTakeover = suppress }))
+		watch := n.join(5, &packet.Connect{ClientID: "watch"})
+		watch.subscribe("will", 0)
+		old := n.join(5, &packet.Connect{ClientID: "c", SessionExpiry: 100, HasSessionExpiry: true, Will: &packet.Will{Topic: "will", Payload: []byte("w")}})
+		next := n.dial(5)
+		if a := next.connect(&packet.Connect{ClientID: "c", SessionExpiry: 100, HasSessionExpiry: true}); !a.SessionPresent {
+			t.Fatal("no session present")
+		}
+		if d := expect[*packet.Disconnect](old); d.Reason != packet.SessionTakenOver {
+			t.Fatal(d.Reason)
+		}
+		old.closed()
+		if suppress {
+			watch.send(&packet.Pingreq{})
+			expect[*packet.Pingresp](watch)
+		} else if p := expect[*packet.Publish](watch); string(p.Payload) != "w" {
+			t.Fatal(p)
+		}
+		next.send(&packet.Pingreq{})
+		expect[*packet.Pingresp](next)
+	}
+}
+
+func TestDurableSessionSurvivesRestart(t *testing.T) {
+	fs := vfs.NewMem()
+	n := newNode(t, func(n *node) { n.openStore(fs) })
+	sub := n.join(5, &packet.Connect{ClientID: "sub", SessionExpiry: 1000, HasSessionExpiry: true, ReceiveMaximum: 4})
+	sub.subscribe("d", 2)
+	pub := n.join(5, &packet.Connect{ClientID: "pub"})
+	publishAll(pub, "d", 2, 10)
+	first := map[uint16]string{}
+	for range 4 {
+		p := expect[*packet.Publish](sub)
+		first[p.PacketID] = string(p.Payload)
+	}
+	sub.send(ackOf(packet.TypePubrec, 1))
+	if a := expect[*packet.Ack](sub); a.Kind != packet.TypePubrel {
+		t.Fatal(a)
+	}
+	n.stop()
+	n.openStore(fs)
+	n.start()
+	sub = n.dial(5)
+	if a := sub.connect(&packet.Connect{ClientID: "sub", SessionExpiry: 1000, HasSessionExpiry: true, ReceiveMaximum: 4}); !a.SessionPresent {
+		t.Fatal("no session present")
+	}
+	for want := uint16(2); want <= 4; want++ {
+		p := expect[*packet.Publish](sub)
+		if p.PacketID != want || !p.Dup || string(p.Payload) != first[want] {
+			t.Fatalf("%+v, want %d %s", p, want, first[want])
+		}
+		sub.send(ackOf(packet.TypePubrec, p.PacketID))
+	}
+	if a := expect[*packet.Ack](sub); a.Kind != packet.TypePubrel || a.PacketID != 1 {
+		t.Fatal(a)
+	}
+	sub.send(ackOf(packet.TypePubcomp, 1))
+	var got []string
+	for len(got) < 6 {
+		switch p := sub.recv().(type) {
+		case *packet.Publish:
+			if p.Dup {
+				t.Fatalf("%+v was never sent before", p)
+			}
+			got = append(got, string(p.Payload))
+			sub.send(ackOf(packet.TypePubrec, p.PacketID))
+		case *packet.Ack:
+			sub.send(ackOf(packet.TypePubcomp, p.PacketID))
+		}
+	}
+	if d := cmp.Diff(numbered(10)[4:], got); d != "" {
+		t.Fatal(d)
+	}
+}
+
+func TestKeepAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		watch := n.join(5, &packet.Connect{ClientID: "watch"})
+		watch.subscribe("will", 0)
+		c := n.join(5, &packet.Connect{ClientID: "c", KeepAlive: 10, Will: &packet.Will{Topic: "will"}})
+		start := time.Now()
+		time.Sleep(14 * time.Second)
+		c.send(&packet.Pingreq{})
+		expect[*packet.Pingresp](c)
+		if d := expect[*packet.Disconnect](c); d.Reason != packet.KeepAliveTimeout {
+			t.Fatal(d.Reason)
+		}
+		if took := time.Since(start); took != 29*time.Second {
+			t.Fatalf("closed after %v", took)
+		}
+		expect[*packet.Publish](watch)
+		if n.metric("client_keepalive_expired") != 1 {
+			t.Error("client_keepalive_expired")
+		}
+		n.stop()
+	})
+}
+
+func TestConnectTimeout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		c := n.dial(4)
+		start := time.Now()
+		c.closed()
+		if took := time.Since(start); took != 5*time.Second {
+			t.Fatalf("closed after %v", took)
+		}
+		if n.metric("socket_close_timeout") != 1 {
+			t.Error("socket_close_timeout")
+		}
+		n.stop()
+	})
+}
+
+func TestWillDelayAndExpiry(t *testing.T) {
+	for _, c := range []struct {
+		name          string
+		expiry, delay uint32
+		reconnect     time.Duration
+		want          time.Duration // 0: never
+	}{
+		{"after the delay", 100, 30, 0, 30 * time.Second},
+		{"cut by the session's end", 10, 30, 0, 10 * time.Second},
+		{"resumed in time", 100, 30, 20 * time.Second, 0},
+		{"session ends with the connection", 0, 30, 0, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t)
+				watch := n.join(5, &packet.Connect{ClientID: "watch"})
+				watch.subscribe("will", 0)
+				connect := &packet.Connect{ClientID: "c", SessionExpiry: c.expiry, HasSessionExpiry: true}
+				connect.Will = &packet.Will{Topic: "will", Delay: c.delay}
+				cl := n.join(5, connect)
+				start := time.Now()
+				cl.nc.Close()
+				if c.reconnect > 0 {
+					time.Sleep(c.reconnect)
+					connect.Will = nil
+					n.join(5, connect)
+					time.Sleep(200 * time.Second)
+					synctest.Wait()
+					if len(watch.in) != 0 {
+						t.Fatal("the will was published")
+					}
+				} else {
+					expect[*packet.Publish](watch)
+					if took := time.Since(start); took != c.want {
+						t.Fatalf("will after %v, want %v", took, c.want)
+					}
+				}
+				n.stop()
+			})
+		})
+	}
+}
+
+func TestSessionExpires(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := newNode(t)
+		c := n.join(5, &packet.Connect{ClientID: "c", SessionExpiry: 60, HasSessionExpiry: true})
+		c.send(&packet.Disconnect{SessionExpiry: 30, HasSessionExpiry: true})
+		c.closed()
+		time.Sleep(29 * time.Second)
+		if _, ok := n.queues.Info(message.SessionID{ClientID: "c"}); !ok {
+			t.Fatal("the session is gone early")
+		}
+		time.Sleep(2 * time.Second)
+		if _, ok := n.queues.Info(message.SessionID{ClientID: "c"}); ok {
+			t.Fatal("the session is still there")
+		}
+		n.stop()
+	})
+}
+
+func TestDisconnectAndShutdown(t *testing.T) {
+	n := newNode(t)
+	id := message.SessionID{ClientID: "c"}
+	c := n.join(5, &packet.Connect{ClientID: "c", SessionExpiry: 60, HasSessionExpiry: true})
+	if !n.m.Disconnect(id, DisconnectOptions{Reason: packet.AdministrativeAction, Cleanup: true}) {
+		t.Fatal("not connected")
+	}
+	if d := expect[*packet.Disconnect](c); d.Reason != packet.AdministrativeAction {
+		t.Fatal(d.Reason)
+	}
+	if _, ok := n.m.Get(id); ok {
+		t.Fatal("the session is still there")
+	}
+	c = n.join(5, &packet.Connect{ClientID: "d"})
+	if err := n.m.Shutdown(t.Context(), packet.UseAnotherServer, "other:1883"); err != nil {
+		t.Fatal(err)
+	}
+	if d := expect[*packet.Disconnect](c); d.Reason != packet.UseAnotherServer || d.ServerReference != "other:1883" {
+		t.Fatalf("%+v", d)
+	}
+}
+
+func TestInfoOffline(t *testing.T) {
+	n := newNode(t, durable)
+	c := n.join(4, &packet.Connect{ClientID: "c"})
+	c.subscribe("t", 1)
+	c.send(&packet.Disconnect{})
+	c.closed()
+	for n.m.attached(message.SessionID{ClientID: "c"}) != nil { // the socket closes before the session is left
+		runtime.Gosched()
+	}
+	pub := n.join(4, &packet.Connect{ClientID: "p", CleanStart: true})
+	publishAll(pub, "t", 1, 3)
+	got, _ := n.m.Get(message.SessionID{ClientID: "c"})
+	if got.State != string(queue.Offline) || got.OfflineMessages != 3 || got.CleanSession || got.Online {
+		t.Fatalf("%+v", got)
+	}
+}
