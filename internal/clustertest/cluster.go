@@ -71,12 +71,14 @@ type Session struct {
 	ClientID        string `json:"client_id"`
 	IsOnline        bool   `json:"is_online"`
 	OfflineMessages int    `json:"offline_messages"`
+	OnlineMessages  int    `json:"online_messages"`
+	WaitingAcks     int    `json:"waiting_acks"`
 }
 
 // Sessions lists the sessions of the whole cluster as this node answers,
 // ordered by client id. Those on nodes that do not answer are missing.
 func (n *Node) Sessions(ctx context.Context) ([]Session, error) {
-	return rows[Session](n.Admin(ctx, "session", "show", "--node", "--client_id", "--is_online", "--offline_messages",
+	return rows[Session](n.Admin(ctx, "session", "show", "--node", "--client_id", "--is_online", "--offline_messages", "--online_messages", "--waiting_acks",
 		"--limit", "100000", "--format", "json"))
 }
 

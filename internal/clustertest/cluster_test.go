@@ -178,6 +178,7 @@ func moveOffline(t *testing.T, nodes []*clustertest.Node, version byte) {
 	}
 	pub.publish(t, id, "last", 2, false)
 	second.expect(t, append(want, "last")...)
+	awaitSession(t, nodes[1], id, consumed(nodes[1]))
 	second.close()
 	awaitSession(t, nodes[0], id, offline(nodes[1], 0))
 }

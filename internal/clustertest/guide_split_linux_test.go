@@ -83,6 +83,7 @@ func (g *guide) split(t *testing.T, dead, alive *host) {
 	old3.publish(t, p+"/away", "while away", 1, false)
 	stays.expect(t, "alone", "kept", "while away")
 	t.Logf("connect, subscribe, publish and retain without quorum took %v", time.Since(begin).Round(time.Millisecond))
+	awaitSession(t, alive.Node, fresh.ID, consumed(alive.Node))
 	fresh.close()
 	awaitSession(t, alive.Node, fresh.ID, offline(alive.Node, 0))
 	old3.publish(t, p+"/new", "queued alone", 1, false)

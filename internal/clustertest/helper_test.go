@@ -148,6 +148,16 @@ func offline(node *clustertest.Node, messages int) func(clustertest.Session) err
 	}
 }
 
+// consumed is for awaitSession: online there, and everything acknowledged.
+func consumed(node *clustertest.Node) func(clustertest.Session) error {
+	return func(s clustertest.Session) error {
+		if !s.IsOnline || s.Node != node.Name || s.OnlineMessages+s.WaitingAcks > 0 {
+			return fmt.Errorf("want everything acknowledged on %s, got %+v", node.Name, s)
+		}
+		return nil
+	}
+}
+
 // within fails the test if something took longer than it may and prints how
 // long it took.
 func within(t *testing.T, what string, took, limit time.Duration) {
