@@ -23,30 +23,43 @@ func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (sess
 	if err != nil {
 		return session.Registration{}, translate(err)
 	}
-	if reg.Previous != 0 && reg.Previous != c.cfg.Self && reg.Connected {
-		if err := c.cfg.Meta.WaitVisible(ctx, reg.Index); err != nil {
-			return session.Registration{}, translate(err)
-		}
-	}
 	out := session.Registration{Present: reg.Present, Epoch: reg.Epoch, UpperHalf: reg.UpperHalf}
 	if r.Durable {
 		out.Record = &message.SessionRecord{
 			ID: r.ID, Epoch: reg.Epoch, Expiry: r.Expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions,
 		}
 	}
-	if len(reg.Sources) == 0 {
-		return out, nil
-	}
-	if _, _, err := c.cfg.Queues.Open(c.held(r.ID, r.Expiry, reg)); err != nil {
-		return session.Registration{}, fmt.Errorf("opening the queue of %s: %w", r.ID, err)
-	}
-	select {
-	case <-c.startMove(r.ID, reg.Epoch):
-	case <-time.After(c.cfg.EnqueueTimeout): // the rest follows what is delivered here
-	case <-ctx.Done():
-		return session.Registration{}, ctx.Err()
+	if err := c.take(ctx, r, reg); err != nil {
+		// The client gave up, or its queue cannot be opened: nobody is connected.
+		c.Ended(ctx, session.End{ID: r.ID, Epoch: reg.Epoch, Durable: r.Durable, Expiry: r.Expiry, At: time.Now()})
+		return session.Registration{}, translate(err)
 	}
 	return out, nil
+}
+
+// take waits until the former owner of a session has let go of it and fetches
+// what other nodes hold of its queue.
+func (c *Cluster) take(ctx context.Context, r session.RegisterRequest, reg meta.Registration) error {
+	if reg.Previous != 0 && reg.Previous != c.cfg.Self && reg.Connected {
+		if err := c.cfg.Meta.WaitVisible(ctx, reg.Index); err != nil {
+			return err
+		}
+	}
+	if len(reg.Sources) == 0 {
+		return nil
+	}
+	if _, _, err := c.cfg.Queues.Open(c.held(r.ID, r.Expiry, reg)); err != nil {
+		return fmt.Errorf("opening the queue of %s: %w", r.ID, err)
+	}
+	limit := time.NewTimer(c.cfg.EnqueueTimeout)
+	defer limit.Stop()
+	select {
+	case <-c.startMove(r.ID, reg.Epoch):
+	case <-limit.C: // the rest follows what is delivered here
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	return nil
 }
 
 // held asks for a queue into which parts of former owners are imported.
