@@ -85,6 +85,9 @@ func New(o Options) (_ *Broker, err error) {
 			b.close()
 		}
 	}()
+	if err := refuseUnserved(o.Config); err != nil {
+		return nil, err
+	}
 	b.settings.store(sessionSettings(o.Config))
 	for _, step := range []func() error{
 		b.openData, b.openClusterPort, b.openMetadata, b.openEngine, b.openPlugins,
@@ -227,6 +230,7 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	group, serve := errgroup.WithContext(serve)
 	group.Go(func() error { return b.port.Run(serve, b.clusterPorts...) })
 	group.Go(func() error { return b.cluster.Run(serve) })
+	group.Go(func() error { b.refreshRevoked(ctx); return nil })
 	for _, p := range b.plugins {
 		group.Go(func() error { p.Run(serve); return nil })
 	}

@@ -7,11 +7,14 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mqadmin/mqadmin/internal/config"
 	"github.com/mqadmin/mqadmin/internal/hook"
 	"github.com/mqadmin/mqadmin/internal/listener"
 	"github.com/mqadmin/mqadmin/internal/session"
@@ -46,6 +49,43 @@ func (b *Broker) startListeners() error {
 		}
 	}
 	return nil
+}
+
+// refuseUnserved stops a start whose listeners ask for protection that nothing
+// here gives: a security setting is never ignored.
+func refuseUnserved(cfg *config.Config) error {
+	for _, l := range cfg.Listeners() {
+		key := "listener." + l.Type + "." + l.Name
+		switch {
+		case l.Type == "https":
+			return fmt.Errorf("%w: %s: HTTPS is not served by this version; use listener.http on loopback behind a proxy with TLS", config.ErrConfig, key)
+		case l.Cluster() && l.TLS != nil && l.TLS.CRLFile != "":
+			return fmt.Errorf("%w: %s.crlfile: revoked certificates are not checked between nodes by this version; renew the authority instead", config.ErrConfig, key)
+		}
+	}
+	return nil
+}
+
+// refreshRevoked reads certificates and revocation lists again at the interval
+// of crl_refresh_interval, until ctx ends.
+func (b *Broker) refreshRevoked(ctx context.Context) {
+	interval := b.cfg.Duration("crl_refresh_interval")
+	listsRevoked := func(l config.Listener) bool { return l.MQTT() && l.TLS != nil && l.TLS.CRLFile != "" }
+	if interval <= 0 || interval == config.Never || !slices.ContainsFunc(b.cfg.Listeners(), listsRevoked) {
+		return
+	}
+	tick := time.NewTicker(interval)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		if err := b.listeners.Reload(); err != nil {
+			b.log.Error("revoked certificates could not be read again; the former lists stay in force", "error", err)
+		}
+	}
 }
 
 // serve runs one MQTT connection.

@@ -14,7 +14,7 @@ func authSettings() []Setting {
 		{Key: "vmq_passwd.password_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the password file is read again; 0 is never."},
 		{Key: "vmq_acl.acl_file", Type: TypeFile, Default: "<etc>/vmq.acl", Runtime: true, Doc: "ACL file. One that is missing forbids every topic."},
 		{Key: "vmq_acl.acl_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the ACL file is read again; 0 is never."},
-		{Key: "crl_refresh_interval", Type: TypeDuration, Default: "60000", Status: NotYet, Reason: "files of revoked certificates are read at the start and on SIGHUP", Doc: "How often files of revoked certificates are read again."},
+		{Key: "crl_refresh_interval", Type: TypeDuration, Default: "60000", Doc: "How often the certificates and the files of revoked ones of TLS listeners are read again."},
 		{Key: "logging.obfuscation_secret", Secret: true, Default: "random", Status: NoEffect, Reason: "credentials are neither logged nor kept after authentication", Doc: "Secret that hides credentials in memory and logs."},
 	}
 }

@@ -81,7 +81,7 @@ func listenerAddresses() []Setting {
 		{Key: "ws", Doc: "Where an MQTT listener over WebSocket listens."},
 		{Key: "wss", Doc: "Where an MQTT listener over WebSocket and TLS listens."},
 		{Key: "http", Doc: "Where an HTTP listener (metrics, health, status) listens. Without a file there is listener.http.default on 127.0.0.1:8888; with a file only what it names."},
-		{Key: "https", Doc: "Where an HTTPS listener listens."},
+		{Key: "https", Doc: "Where an HTTPS listener listens. This version refuses to start with one: use listener.http on loopback behind a proxy with TLS."},
 		{Key: "vmq", Doc: "Where the cluster port listens: the only port between nodes. If a file names none, listener.vmq.clustering is 127.0.0.1:44053, so that a forgotten line opens nothing to the network. Off loopback it needs distributed_cookie."},
 		{Key: "vmqs", Doc: "Where the cluster port listens with certificates of your own (mutual TLS), in addition to the cookie."},
 	}
