@@ -153,18 +153,6 @@ func certificateIdentity(cert *x509.Certificate) Identity {
 	return id
 }
 
-// PeerTransport identifies callers as other members, on connections that were
-// authenticated before; name returns the node at the other end.
-func PeerTransport(name func(net.Conn) (string, error)) credentials.TransportCredentials {
-	return handshake{proto: "peer", server: func(c net.Conn) (net.Conn, Identity, error) {
-		node, err := name(c)
-		if err != nil {
-			return nil, Identity{}, err
-		}
-		return c, Identity{Name: "node " + node, Role: pb.Role_ROLE_ADMIN}, nil
-	}}
-}
-
 // ServerTLS reads the files of a listener for mutual TLS: TLS 1.3, and a client
 // certificate signed by ca is required.
 func ServerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {

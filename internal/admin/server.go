@@ -85,8 +85,8 @@ func New(cfg Config) (*Server, error) {
 }
 
 // Serve answers calls on l until Close or Shutdown, when it returns nil, or
-// until l fails. The transport decides who a caller is: UnixTransport,
-// TLSTransport or PeerTransport.
+// until l fails. The transport decides who a caller is: UnixTransport
+// or TLSTransport.
 func (s *Server) Serve(l net.Listener, transport credentials.TransportCredentials) error {
 	opts := append(s.ServerOptions(),
 		grpc.Creds(transport),

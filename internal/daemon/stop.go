@@ -76,8 +76,3 @@ func (c *Catcher) Run(ctx context.Context, stop func(os.Signal), reload func(), 
 		}
 	}
 }
-
-// Signals is Catch and Run in one.
-func Signals(ctx context.Context, stop func(os.Signal), reload func(), kill func(os.Signal)) {
-	Catch().Run(ctx, stop, reload, kill)
-}

@@ -4,7 +4,6 @@
 package logging
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -209,96 +208,4 @@ func (l *Logger) Close() error {
 		l.closeErr = errors.Join(errs...)
 	})
 	return l.closeErr
-}
-
-// Gate is a slog.Handler that keeps records until it is known where they go:
-// the settings say that, and reading the settings may log.
-type Gate struct {
-	mu      sync.Mutex
-	next    slog.Handler
-	early   []gated
-	dropped int
-}
-
-type gated struct {
-	ctx    context.Context
-	record slog.Record
-	wrap   []func(slog.Handler) slog.Handler
-}
-
-// maxEarly bounds what a Gate keeps.
-const maxEarly = 1000
-
-// NewGate returns a gate and a logger that writes to it.
-func NewGate() (*Gate, *slog.Logger) {
-	g := &Gate{}
-	return g, slog.New(&gateHandler{gate: g})
-}
-
-// Open hands the kept records to h and passes all later ones on.
-func (g *Gate) Open(h slog.Handler) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.next = h
-	for _, e := range g.early {
-		t := wrapAll(h, e.wrap)
-		if t.Enabled(e.ctx, e.record.Level) {
-			_ = t.Handle(e.ctx, e.record)
-		}
-	}
-	if g.dropped > 0 {
-		slog.New(h).Warn("early log records were dropped", "count", g.dropped)
-	}
-	g.early, g.dropped = nil, 0
-}
-
-type gateHandler struct {
-	gate *Gate
-	wrap []func(slog.Handler) slog.Handler
-}
-
-func wrapAll(h slog.Handler, wrap []func(slog.Handler) slog.Handler) slog.Handler {
-	for _, w := range wrap {
-		h = w(h)
-	}
-	return h
-}
-
-// Enabled is true while nobody knows the level.
-func (h *gateHandler) Enabled(ctx context.Context, level slog.Level) bool {
-	h.gate.mu.Lock()
-	next := h.gate.next
-	h.gate.mu.Unlock()
-	return next == nil || next.Enabled(ctx, level)
-}
-
-// Handle keeps or forwards the record.
-func (h *gateHandler) Handle(ctx context.Context, r slog.Record) error {
-	h.gate.mu.Lock()
-	next := h.gate.next
-	if next == nil {
-		defer h.gate.mu.Unlock()
-		if len(h.gate.early) >= maxEarly {
-			h.gate.dropped++
-			return nil
-		}
-		h.gate.early = append(h.gate.early, gated{ctx, r.Clone(), h.wrap})
-		return nil
-	}
-	h.gate.mu.Unlock()
-	return wrapAll(next, h.wrap).Handle(ctx, r)
-}
-
-// WithAttrs remembers the attributes for the handler that is not there yet.
-func (h *gateHandler) WithAttrs(attrs []slog.Attr) slog.Handler {
-	return h.with(func(n slog.Handler) slog.Handler { return n.WithAttrs(attrs) })
-}
-
-// WithGroup remembers the group likewise.
-func (h *gateHandler) WithGroup(name string) slog.Handler {
-	return h.with(func(n slog.Handler) slog.Handler { return n.WithGroup(name) })
-}
-
-func (h *gateHandler) with(w func(slog.Handler) slog.Handler) slog.Handler {
-	return &gateHandler{gate: h.gate, wrap: append(h.wrap[:len(h.wrap):len(h.wrap)], w)}
 }

@@ -257,32 +257,6 @@ func TestCrashWithoutCrashLog(t *testing.T) {
 	}
 }
 
-func TestGate(t *testing.T) {
-	gate, log := NewGate()
-	child := log.With("a", 1).WithGroup("g")
-	log.Debug("too fine")
-	child.Info("early", "b", 2)
-	var b bytes.Buffer
-	gate.Open(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	child.Warn("late")
-	got := b.String()
-	if !strings.Contains(got, "msg=early a=1 g.b=2") || !strings.Contains(got, "msg=late a=1") || strings.Contains(got, "fine") {
-		t.Error(got)
-	}
-}
-
-func TestGateIsBounded(t *testing.T) {
-	gate, log := NewGate()
-	for range maxEarly + 7 {
-		log.Info("x")
-	}
-	var b bytes.Buffer
-	gate.Open(slog.NewTextHandler(&b, nil))
-	if got := b.String(); strings.Count(got, "\n") != maxEarly+1 || !strings.Contains(got, "count=7") {
-		t.Error(strings.Count(got, "\n"))
-	}
-}
-
 func TestHCLog(t *testing.T) {
 	var b bytes.Buffer
 	l := HCLog(slog.New(slog.NewTextHandler(&b, &slog.HandlerOptions{Level: slog.LevelInfo})))

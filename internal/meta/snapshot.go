@@ -16,6 +16,7 @@ import (
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
+	"github.com/mqadmin/mqadmin/internal/topic"
 )
 
 // A snapshot is the magic and a format byte, then, compressed with s2: a
@@ -263,7 +264,7 @@ func (s *state) load(rec *metapb.SnapshotRecord) error {
 	case *metapb.SnapshotRecord_Shared:
 		p := v.Shared
 		sub := subFromPB(p.GetSubscription())
-		group, inner, _ := splitShare(sub.Filter)
+		group, inner, _ := topic.SplitShare(sub.Filter)
 		s.setShared(&SharedMember{
 			Session: message.SessionID{Mountpoint: p.GetMountpoint(), ClientID: p.GetClient()},
 			Node:    message.NodeID(p.GetNode()), Group: group, Subscription: sub, Inner: inner,

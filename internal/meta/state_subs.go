@@ -6,22 +6,10 @@ import (
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
+	"github.com/mqadmin/mqadmin/internal/topic"
 )
 
 func subKey(id message.SessionID, filter string) string { return id.Key() + "\x00" + filter }
-
-// splitShare splits "$share/group/filter".
-func splitShare(filter string) (group, inner string, shared bool) {
-	rest, ok := strings.CutPrefix(filter, "$share/")
-	if !ok {
-		return "", filter, false
-	}
-	group, inner, ok = strings.Cut(rest, "/")
-	if !ok || group == "" || inner == "" {
-		return "", filter, false
-	}
-	return group, inner, true
-}
 
 // eachSub calls fn for the subscriptions of a session, ordered by filter.
 func (s *state) eachSub(id message.SessionID, fn func(*subEntry) bool) {
@@ -40,7 +28,7 @@ func (s *state) setSub(owner *Session, sub message.Subscription, st Stamp) {
 // enter derives the route or shared member of a subscription; counted is false
 // when the route counts it already.
 func (s *state) enter(owner *Session, sub message.Subscription, counted bool) {
-	group, inner, shared := splitShare(sub.Filter)
+	group, inner, shared := topic.SplitShare(sub.Filter)
 	if !shared {
 		if counted {
 			s.countDurable(owner.ID.Mountpoint, sub.Filter, owner.Owner, 1)
@@ -54,7 +42,7 @@ func (s *state) enter(owner *Session, sub message.Subscription, counted bool) {
 
 // leave takes back what enter derived.
 func (s *state) leave(owner *Session, sub message.Subscription) {
-	if _, _, shared := splitShare(sub.Filter); shared {
+	if _, _, shared := topic.SplitShare(sub.Filter); shared {
 		if m, ok := s.shared.Get(sharedKey(owner.ID, sub.Filter)); ok && m.Durable {
 			s.deleteShared(m)
 		}
@@ -66,7 +54,7 @@ func (s *state) leave(owner *Session, sub message.Subscription) {
 // moveSubs lets what is derived from a session's subscriptions follow it.
 func (s *state) moveSubs(from, to *Session) {
 	s.eachSub(from.ID, func(e *subEntry) bool {
-		if _, _, shared := splitShare(e.sub.Filter); !shared {
+		if _, _, shared := topic.SplitShare(e.sub.Filter); !shared {
 			s.countDurable(from.ID.Mountpoint, e.sub.Filter, from.Owner, -1)
 		}
 		s.enter(to, e.sub, true)
@@ -248,7 +236,7 @@ func (s *state) joinShared(c *metapb.Command, r *metapb.JoinShared) result {
 		return result{err: err}
 	}
 	sub := subFromPB(r.GetSubscription())
-	group, inner, ok := splitShare(sub.Filter)
+	group, inner, ok := topic.SplitShare(sub.Filter)
 	if !ok {
 		return result{err: errNotShared}
 	}

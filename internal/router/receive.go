@@ -26,7 +26,9 @@ func (r *Router) Receive(from peer.Identity, f peer.Frame, done func(peer.Code))
 			done(peer.CodeAccepted)
 		}}
 		p.left.Store(1)
-		r.toLocal(f.Message, false, p)
+		if t := r.tables.lookup(f.Message.Mountpoint); t != nil {
+			r.toLocal(t, f.Message, false, p)
+		}
 		p.release(nil)
 	case peer.FrameDirect:
 		r.cfg.Queues.Deliver(f.Session, queue.Delivery{

@@ -150,9 +150,11 @@ func (r *Router) Publish(m *message.Message, o session.PublishOptions, done func
 	if m.Retain {
 		r.storeRetained(m, o.AllowNetsplit, p)
 	}
-	r.toLocal(m, o.Resumed, p)
-	r.toRemote(m, p)
-	r.toGroups(m, o, p)
+	if t := r.tables.lookup(m.Mountpoint); t != nil {
+		r.toLocal(t, m, o.Resumed, p)
+		r.toRemote(t, m, p)
+		r.toGroups(t, m, o, p)
+	}
 	p.release(nil)
 }
 
@@ -247,11 +249,7 @@ func (s *scratch) reset() {
 
 // toLocal delivers m to the sessions of this node. resumed says that its
 // routing was interrupted before, so that they may know it.
-func (r *Router) toLocal(m *message.Message, resumed bool, p *pending) {
-	t := r.tables.lookup(m.Mountpoint)
-	if t == nil {
-		return
-	}
+func (r *Router) toLocal(t *table, m *message.Message, resumed bool, p *pending) {
 	s := r.scratch.Get().(*scratch)
 	t.local.Match(m.Topic, func(id message.SessionID, sub local) {
 		if sub.noLocal && id.ClientID == m.Publisher {
@@ -286,11 +284,7 @@ func (p *pending) delivered(err error) {
 
 // toRemote sends one copy to every other node where a subscription matches;
 // that node matches again among its own sessions.
-func (r *Router) toRemote(m *message.Message, p *pending) {
-	t := r.tables.lookup(m.Mountpoint)
-	if t == nil {
-		return
-	}
+func (r *Router) toRemote(t *table, m *message.Message, p *pending) {
 	s := r.scratch.Get().(*scratch)
 	t.remote.Match(m.Topic, func(node message.NodeID, _ struct{}) {
 		if !slices.Contains(s.nodes, node) {

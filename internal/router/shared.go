@@ -112,9 +112,8 @@ func (t *tables) setOnline(id message.SessionID, owner message.NodeID, online bo
 }
 
 // toGroups gives m to one member of each shared group that matches.
-func (r *Router) toGroups(m *message.Message, o session.PublishOptions, p *pending) {
-	t := r.tables.lookup(m.Mountpoint)
-	if t == nil || t.groups.Len() == 0 {
+func (r *Router) toGroups(t *table, m *message.Message, o session.PublishOptions, p *pending) {
+	if t.groups.Len() == 0 {
 		return
 	}
 	policy := r.cfg.Policy
