@@ -7,7 +7,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 LINT    := $(GO) tool -modfile=scripts/tools/lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fmt proto generated cross fuzz bench check clean
+.PHONY: help build demo test race lint fmt proto generated cross fuzz bench microbench check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -47,7 +47,10 @@ cross: ## Compile for the other systems that we support
 fuzz: ## Run every fuzz target for FUZZTIME (5s)
 	scripts/fuzz.sh $(or $(FUZZTIME),5s)
 
-bench: ## Run the benchmarks of every package
+bench: ## Measure the broker beside mosquitto and mochi (docs/performance.md); BENCH=-quick for a short one
+	$(GO) run ./scripts/bench $(BENCH)
+
+microbench: ## Run the benchmarks of every package
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
 
 check: test race lint generated cross ## What CI runs

@@ -1,0 +1,102 @@
+package bench
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// runMany opens many connections and keeps them until the last is there.
+func runMany(ctx context.Context, s Spec) (r Result, err error) {
+	if r.RSSBefore, err = settledBytes(ctx, s.PID); err != nil {
+		return r, err
+	}
+	cpu, err := cpuSeconds(s.PID)
+	if err != nil {
+		return r, err
+	}
+	began := time.Now()
+	conns, err := openMany(ctx, s)
+	defer func() {
+		for _, c := range conns {
+			if c != nil {
+				c.abort()
+			}
+		}
+	}()
+	if err != nil {
+		return r, err
+	}
+	end, err := cpuSeconds(s.PID)
+	if err != nil {
+		return r, err
+	}
+	r.Units, r.Seconds, r.CPU = int64(s.Connections), time.Since(began).Seconds(), end-cpu
+	if s.Kind == Idle {
+		r.RSS, err = settledBytes(ctx, s.PID)
+	} else {
+		r.RSS, err = residentBytes(s.PID)
+	}
+	return r, err
+}
+
+// openMany opens the connections, Parallel at a time.
+func openMany(ctx context.Context, s Spec) ([]*connection, error) {
+	conns := make([]*connection, s.Connections)
+	var (
+		wg    sync.WaitGroup
+		at    atomic.Int64
+		once  sync.Once
+		first error
+	)
+	for range s.Parallel {
+		wg.Go(func() {
+			for {
+				i := int(at.Add(1)) - 1
+				if i >= len(conns) || ctx.Err() != nil {
+					return
+				}
+				l := login{address: s.Address, version: s.Version, id: fmt.Sprintf("bench-idle-%d", i)}
+				if s.Kind == Idle {
+					l.filter, l.qos = fmt.Sprintf("bench/idle/%d", i), s.QoS
+				}
+				c, err := dial(ctx, l)
+				if err != nil {
+					once.Do(func() { first = err })
+					at.Store(int64(len(conns)))
+					return
+				}
+				conns[i] = c
+			}
+		})
+	}
+	wg.Wait()
+	if first == nil {
+		first = ctx.Err()
+	}
+	return conns, first
+}
+
+// settledBytes waits until the broker's memory has stopped changing, three
+// seconds at least and fifteen at most, and returns it.
+func settledBytes(ctx context.Context, pid int) (int64, error) {
+	var last int64
+	for i := range 15 {
+		n, err := residentBytes(pid)
+		if err != nil {
+			return 0, err
+		}
+		if diff := n - last; i >= 3 && diff < 256<<10 && diff > -256<<10 {
+			return n, nil
+		}
+		last = n
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+	return last, nil
+}
