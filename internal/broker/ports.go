@@ -147,6 +147,10 @@ func (b *Broker) openMetadata() error {
 	return nil
 }
 
+// prefaceTimeout is how long a node that has proved itself may take to begin
+// with HTTP/2.
+const prefaceTimeout = 5 * time.Second
+
 // serveInternal serves the calls of other nodes on the cluster port.
 func (b *Broker) serveInternal(ctx context.Context, group *errgroup.Group) error {
 	srv, err := admin.New(b.adminConfig(func(ctx context.Context) (admin.Identity, bool) {
@@ -160,6 +164,7 @@ func (b *Broker) serveInternal(ctx context.Context, group *errgroup.Group) error
 		return err
 	}
 	g := grpc.NewServer(append(srv.ServerOptions(), grpc.Creds(peer.ServerCredentials()), grpc.MaxRecvMsgSize(64<<20),
+		grpc.ConnectionTimeout(prefaceTimeout), // Stop waits for connections that have not begun
 		grpc.ChainUnaryInterceptor(b.recoverUnary), grpc.ChainStreamInterceptor(b.recoverStream))...)
 	b.meta.RegisterGRPC(g)
 	b.cluster.RegisterGRPC(g)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"sync/atomic"
+	"sync"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
@@ -91,11 +91,13 @@ func (p *Port) DialAddress(ctx context.Context, address string) (*grpc.ClientCon
 	if err != nil {
 		return nil, Identity{}, err
 	}
-	var ready atomic.Pointer[conn]
-	ready.Store(first)
+	var once sync.Once
+	taken := make(chan struct{})
 	c, err := p.newClient(address, func(ctx context.Context) (net.Conn, error) {
-		if c := ready.Swap(nil); c != nil {
-			return c, nil
+		mine := false
+		once.Do(func() { mine = true; close(taken) })
+		if mine {
+			return first, nil
 		}
 		return asNet(p.dial(ctx, KindGRPC, address, first.peer.Node, true))
 	})
@@ -104,17 +106,15 @@ func (p *Port) DialAddress(ctx context.Context, address string) (*grpc.ClientCon
 		return nil, Identity{}, err
 	}
 	c.Connect()
-	return c, first.peer, nil
-}
-
-// awaken ends the pause of calls to a node whose link has just come up: gRPC
-// backs off by itself and would learn of it a second later.
-func (p *Port) awaken(node message.NodeID) {
-	p.mu.Lock()
-	c := p.clients[node]
-	p.mu.Unlock()
-	if c != nil {
-		c.ResetConnectBackoff()
+	// Before gRPC has taken it nobody else would close the first connection, and
+	// the other side would wait for a preface that never comes.
+	select {
+	case <-taken:
+		return c, first.peer, nil
+	case <-ctx.Done():
+		c.Close() //nolint:errcheck // it was never used
+		once.Do(first.cut)
+		return nil, Identity{}, ctx.Err()
 	}
 }
 
@@ -131,7 +131,10 @@ func (p *Port) newClient(name string, dial func(context.Context) (net.Conn, erro
 		grpc.WithTransportCredentials(identified{}),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return dial(ctx) }),
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: p.cfg.MinBackoff, Multiplier: 1.6, Jitter: 0.2, MaxDelay: p.cfg.MaxBackoff},
+			// A short pause that does not grow: calls resume with the link. To end a
+			// longer one there is only ClientConn.ResetConnectBackoff, which reads a
+			// map of gRPC's without its lock.
+			Backoff:           backoff.Config{BaseDelay: p.cfg.MinBackoff, Multiplier: 1, Jitter: 0.2, MaxDelay: p.cfg.MinBackoff},
 			MinConnectTimeout: p.cfg.HandshakeTimeout,
 		}))
 	if err != nil {

@@ -197,7 +197,6 @@ func (l *link) run() {
 		}
 		if err == nil {
 			said = ""
-			l.p.awaken(l.node)
 			l.p.log.Debug("link to a node is up", slog.Any("node", s.c.peer))
 			err = l.serve(s)
 			lost = true

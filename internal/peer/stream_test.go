@@ -156,6 +156,31 @@ func ask(t *testing.T, c *grpc.ClientConn) string {
 	return grpcstatus.Convert(err).Message()
 }
 
+// A caller that only wants to know who is there leaves no connection behind,
+// on which the other side would wait.
+func TestDiscoveryLeavesNothing(t *testing.T) {
+	f := newFabric()
+	two := startPort(t, f, 2, nil)
+	serveCalls(t, two)
+	one := startPort(t, f, 1, nil)
+	for range 50 {
+		c, _, err := one.DialAddress(t.Context(), nodeAddr(2))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+	}
+	for _, p := range []*Port{one, two} {
+		if err := waitFor(t, func() bool {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return len(p.conns) == 0
+		}); err != nil {
+			t.Errorf("%s keeps connections: %v", p.Identity().Name, err)
+		}
+	}
+}
+
 func TestCalls(t *testing.T) {
 	f := newFabric()
 	two := startPort(t, f, 2, nil)
