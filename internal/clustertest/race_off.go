@@ -1,0 +1,9 @@
+//go:build !race
+
+package clustertest
+
+// RaceEnabled tells that the programs under test have the race detector too.
+const RaceEnabled = false
+
+// Slowdown multiplies limits of time: the race detector costs that much.
+const Slowdown = 1
