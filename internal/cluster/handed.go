@@ -16,6 +16,10 @@ const (
 	maxPart   = 257 << 20
 )
 
+// inboundRouted is a bit of the byte that may follow an inbound id: the message
+// must not be routed again.
+const inboundRouted = 0x01
+
 // cutPart shortens a part to partBytes of payload, one entry at least.
 func cutPart(h queue.Handed) queue.Handed {
 	size := 0
@@ -40,8 +44,12 @@ func handedTo(h queue.Handed, first bool) *clusterpb.PullResponse {
 	}
 	if first && len(h.Inbound) > 0 {
 		resp.Inbound = make(map[uint32][]byte, len(h.Inbound))
-		for pid, id := range h.Inbound {
-			resp.Inbound[uint32(pid)] = id.AppendBinary(nil)
+		for pid, in := range h.Inbound {
+			raw := in.ID.AppendBinary(nil)
+			if in.Routed {
+				raw = append(raw, inboundRouted)
+			}
+			resp.Inbound[uint32(pid)] = raw
 		}
 	}
 	return resp
@@ -63,14 +71,14 @@ func handedOf(resp *clusterpb.PullResponse) (queue.Handed, error) {
 		}})
 	}
 	for pid, raw := range resp.GetInbound() {
-		id, _, err := message.DecodeID(raw)
+		id, rest, err := message.DecodeID(raw)
 		if err != nil || pid == 0 || pid > 0xFFFF {
 			return h, fmt.Errorf("inbound packet id %d: malformed", pid)
 		}
 		if h.Inbound == nil {
-			h.Inbound = map[uint16]message.ID{}
+			h.Inbound = map[uint16]msgstore.Inbound{}
 		}
-		h.Inbound[uint16(pid)] = id
+		h.Inbound[uint16(pid)] = msgstore.Inbound{ID: id, Routed: len(rest) > 0 && rest[0]&inboundRouted != 0}
 	}
 	return h, nil
 }

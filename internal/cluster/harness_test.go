@@ -20,6 +20,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta"
 	"github.com/mqadmin/mqadmin/internal/metrics"
+	"github.com/mqadmin/mqadmin/internal/msgstore"
 	"github.com/mqadmin/mqadmin/internal/packet"
 	"github.com/mqadmin/mqadmin/internal/peer"
 	"github.com/mqadmin/mqadmin/internal/queue"
@@ -88,7 +89,7 @@ type fakeQueues struct {
 	records  map[message.SessionID]*message.SessionRecord
 	released map[message.SessionID]int
 	marks    map[queue.Mark]bool
-	inbound  map[uint16]message.ID // of every session
+	inbound  map[uint16]msgstore.Inbound // of every session
 	onImport func()
 }
 

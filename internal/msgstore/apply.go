@@ -112,6 +112,12 @@ func (in *instance) operation(pb *pebble.Batch, o *op) error {
 		return pb.Set(in.key, o.data, nil)
 	case opAppendLog, opTruncateLog:
 		return in.logOperation(pb, o)
+	case opSettle:
+		in.key = appendSettledKey(in.key[:0], o.id, o.name)
+		return pb.Set(in.key, nil, nil)
+	case opUnsettle:
+		in.key = appendSettledKey(in.key[:0], o.id, o.name)
+		return pb.Delete(in.key, nil)
 	}
 	return fmt.Errorf("operation %d is unknown", o.kind)
 }
@@ -258,7 +264,7 @@ func (in *instance) inbound(pb *pebble.Batch, o *op) error {
 	if !put {
 		return pb.Delete(in.key, nil)
 	}
-	in.val = o.id.AppendBinary(in.val[:0])
+	in.val = appendInbound(in.val[:0], o.flags, o.id)
 	return pb.Set(in.key, in.val, nil)
 }
 

@@ -20,17 +20,20 @@ const (
 	opPutMeta
 	opAppendLog
 	opTruncateLog
+	opSettle
+	opUnsettle
 )
 
 // op is one operation; which fields count depends on kind.
 type op struct {
 	kind  opKind
+	flags byte // of an inbound record
 	sid   message.SessionID
 	seq   uint64 // sequence, or packet id
 	msg   *message.Message
 	entry Entry
 	id    message.ID
-	name  string // log name or meta key
+	name  string // log name, meta key or destination
 	data  []byte
 }
 
@@ -86,15 +89,27 @@ func (b *Batch) SetEntry(sid message.SessionID, seq uint64, e Entry) {
 	b.add(op{kind: opSetEntry, sid: sid, seq: seq, entry: e}, 0, false)
 }
 
-// PutInbound notes that the client has sent a QoS 2 PUBLISH under packetID
-// that was given id, until DeleteInbound.
-func (b *Batch) PutInbound(sid message.SessionID, packetID uint16, id message.ID) {
-	b.add(op{kind: opPutInbound, sid: sid, seq: uint64(packetID), id: id}, 0, false)
+// PutInbound notes that the client has sent a QoS 2 PUBLISH under packetID,
+// until DeleteInbound.
+func (b *Batch) PutInbound(sid message.SessionID, packetID uint16, in Inbound) {
+	b.add(op{kind: opPutInbound, sid: sid, seq: uint64(packetID), id: in.ID, flags: in.flags()}, 0, false)
 }
 
 // DeleteInbound forgets packetID: PUBREL was received.
 func (b *Batch) DeleteInbound(sid message.SessionID, packetID uint16) {
 	b.add(op{kind: opDeleteInbound, sid: sid, seq: uint64(packetID)}, 0, false)
+}
+
+// Settle notes that a destination, named as the caller likes, has the message
+// of that id and must not get it again, until Unsettle. In the batch of the
+// Enqueue it is true whenever the process ends.
+func (b *Batch) Settle(id message.ID, destination string) {
+	b.add(op{kind: opSettle, id: id, name: destination}, len(destination), true)
+}
+
+// Unsettle removes the note: the message cannot come again.
+func (b *Batch) Unsettle(id message.ID, destination string) {
+	b.add(op{kind: opUnsettle, id: id, name: destination}, len(destination), false)
 }
 
 // PutSession writes the session's record.

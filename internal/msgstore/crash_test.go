@@ -19,11 +19,12 @@ import (
 // the next, and a crash may fall between any two.
 type model struct {
 	queues  map[string]map[uint64]message.ID
-	inbound map[string]map[uint16]message.ID
+	inbound map[string]map[uint16]Inbound
+	settled map[string]bool // id, destination
 }
 
 func newModel() model {
-	return model{map[string]map[uint64]message.ID{}, map[string]map[uint16]message.ID{}}
+	return model{map[string]map[uint64]message.ID{}, map[string]map[uint16]Inbound{}, map[string]bool{}}
 }
 
 func (m model) clone() model {
@@ -34,6 +35,7 @@ func (m model) clone() model {
 	for k, v := range m.inbound {
 		c.inbound[k] = maps.Clone(v)
 	}
+	c.settled = maps.Clone(m.settled)
 	return c
 }
 
@@ -68,15 +70,24 @@ func (m model) step(rng *rand.Rand, b *Batch, next *uint64) {
 			b.SetEntry(sid(name), *next, Entry{QoS: 1, State: Sent, PacketID: uint16(*next)})
 		case p < 98:
 			if m.inbound[name] == nil {
-				m.inbound[name] = map[uint16]message.ID{}
+				m.inbound[name] = map[uint16]Inbound{}
 			}
 			id := uint16(1 + rng.IntN(5))
-			if _, ok := m.inbound[name][id]; ok {
+			if in, ok := m.inbound[name][id]; ok && in.Routed {
 				b.DeleteInbound(sid(name), id)
+				b.Unsettle(in.ID, name)
 				delete(m.inbound[name], id)
+				delete(m.settled, in.ID.String()+name)
 			} else {
-				b.PutInbound(sid(name), id, message.ID{Sequence: *next})
-				m.inbound[name][id] = message.ID{Sequence: *next}
+				if !ok {
+					in = Inbound{ID: message.ID{Sequence: *next, Origin: message.NodeID(id)}, Settling: true}
+					b.Settle(in.ID, name)
+					m.settled[in.ID.String()+name] = true
+				} else {
+					in.Routed = true
+				}
+				b.PutInbound(sid(name), id, in)
+				m.inbound[name][id] = in
 			}
 		default:
 			b.DeleteSession(sid(name))
@@ -109,7 +120,15 @@ func (m model) matches(s *Store) error {
 			return fmt.Errorf("%s: inbound %v, want %v", name, in, m.inbound[name])
 		}
 	}
-	return nil
+	settled := map[string]bool{}
+	err := s.Settled(func(id message.ID, destination string) bool {
+		settled[id.String()+destination] = true
+		return true
+	})
+	if err == nil && !maps.Equal(settled, m.settled) {
+		err = fmt.Errorf("settled %v, want %v", settled, m.settled)
+	}
+	return err
 }
 
 // crashRun is a run of random batches and an image of the disk as a crash in

@@ -14,7 +14,6 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 
-	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 )
 
@@ -269,7 +268,7 @@ func TestGroupCommit(t *testing.T) {
 	extra := make(chan error, 100)
 	for i := range 100 {
 		b := s.NewBatch()
-		b.PutInbound(sid("c"), uint16(i+1), message.ID{})
+		b.PutInbound(sid("c"), uint16(i+1), Inbound{})
 		s.Commit(b, func(error) {
 			order = append(order, i)
 			b := s.NewBatch() // 100 more than fit beside those that wait

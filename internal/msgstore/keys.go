@@ -11,8 +11,9 @@ import (
 // order of keys is the order of sequences.
 //
 //	a name                    store-wide: "format", "queue" (last queue number)
+//	d message-id destination  the destination has a QoS 2 message that may come again
 //	h mountpoint NUL client   queue header, see header
-//	i queue packet-id         message id of a received QoS 2 PUBLISH
+//	i queue packet-id         received QoS 2 PUBLISH, see Inbound
 //	k key                     caller's metadata
 //	l len(name) name seq      record of a log
 //	m message-id              message shared by queues
@@ -26,6 +27,7 @@ import (
 // of fixed-width parts or a length-prefixed name, so none runs into another.
 const (
 	keyStore   = 'a'
+	keySettled = 'd'
 	keyHeader  = 'h'
 	keyInbound = 'i'
 	keyMeta    = 'k'
@@ -78,6 +80,10 @@ func appendInboundKey(b []byte, queue uint64, packetID uint16) []byte {
 
 func appendMessageKey(b []byte, id message.ID) []byte {
 	return id.AppendBinary(append(b, keyMessage))
+}
+
+func appendSettledKey(b []byte, id message.ID, destination string) []byte {
+	return append(id.AppendBinary(append(b, keySettled)), destination...)
 }
 
 func appendRefKey(b []byte, id message.ID, queue, seq uint64) []byte {

@@ -134,6 +134,10 @@ type Entry struct {
 	State  State
 	// PacketID is set once State is Sent.
 	PacketID uint16
+	// Order numbers the PUBRECs of the session in the order in which they were
+	// received, so that PUBRELs go out in it [MQTT-4.6.0-4]; 0 before, and in
+	// records of the first format.
+	Order uint64
 	// SubscriptionIDs of the matching subscriptions, in order.
 	SubscriptionIDs []uint32
 	// Group and Filter name the shared subscription that chose this session;
@@ -147,6 +151,17 @@ type Stored struct {
 	Seq     uint64
 	Entry   Entry
 	Message *message.Message
+}
+
+// Inbound is what is kept of a received QoS 2 PUBLISH until its PUBREL.
+type Inbound struct {
+	ID message.ID
+	// Routed: every destination has the message, it must not be routed again.
+	Routed bool
+	// Settling: the destinations that have it were noted with Batch.Settle, so
+	// that one without a note has never had it. Not so in records of the first
+	// format.
+	Settling bool
 }
 
 // LogRecord is one record of a durable log.

@@ -155,8 +155,8 @@ func (h *header) info() QueueInfo {
 }
 
 // Inbound returns the QoS 2 packet ids received and not yet released.
-func (s *Store) Inbound(sid message.SessionID) (map[uint16]message.ID, error) {
-	ids := map[uint16]message.ID{}
+func (s *Store) Inbound(sid message.SessionID) (map[uint16]Inbound, error) {
+	ids := map[uint16]Inbound{}
 	err := s.read("reading inbound packet ids", func(db *pebble.DB) error {
 		h, ok, err := readHeader(db, sid)
 		if err != nil || !ok {
@@ -164,11 +164,11 @@ func (s *Store) Inbound(sid message.SessionID) (map[uint16]message.ID, error) {
 		}
 		lower := appendQueueRange(nil, keyInbound, h.queue)
 		return each(db, lower, after(lower), func(key, v []byte) (bool, error) {
-			id, rest, err := message.DecodeID(v)
-			if err != nil || len(rest) != 0 || len(key) != len(lower)+2 {
-				return false, ErrCorrupt
+			in, err := decodeInbound(v)
+			if err != nil || len(key) != len(lower)+2 {
+				return false, firstError(err, ErrCorrupt)
 			}
-			ids[binary.BigEndian.Uint16(key[len(lower):])] = id
+			ids[binary.BigEndian.Uint16(key[len(lower):])] = in
 			return true, nil
 		})
 	})

@@ -10,9 +10,10 @@ import (
 // Format bytes of the records. A reader refuses formats above its own; a
 // writer always writes its own.
 const (
-	formatStore  = 1
-	formatRecord = 1
-	formatHeader = 1
+	formatStore   = 1
+	formatRecord  = 2 // 1: without the order of PUBRECs
+	formatHeader  = 1
+	formatInbound = 2 // 1: the bare message id
 )
 
 // Bits of the flags byte of a record.
@@ -23,6 +24,7 @@ const (
 	recordPacket = 0x10
 	recordSubs   = 0x20
 	recordGroup  = 0x40
+	recordOrder  = 0x80 // since format 2
 )
 
 // record is the value under a queue key: the entry, and either the message
@@ -50,6 +52,7 @@ func (r *record) appendBinary(b []byte) []byte {
 	set(e.PacketID != 0, recordPacket)
 	set(len(e.SubscriptionIDs) > 0, recordSubs)
 	set(e.Group != "" || e.Filter != "", recordGroup)
+	set(e.Order != 0, recordOrder)
 	b = append(b, formatRecord, flags, byte(e.State))
 	if e.PacketID != 0 {
 		b = binary.BigEndian.AppendUint16(b, e.PacketID)
@@ -64,6 +67,9 @@ func (r *record) appendBinary(b []byte) []byte {
 		b = appendString(b, e.Group)
 		b = appendString(b, e.Filter)
 	}
+	if e.Order != 0 {
+		b = binary.AppendUvarint(b, e.Order)
+	}
 	if r.shared {
 		b = r.id.AppendBinary(b)
 		return binary.AppendUvarint(b, uint64(r.size))
@@ -75,13 +81,13 @@ func (r *record) appendBinary(b []byte) []byte {
 func decodeRecord(b []byte) (record, error) {
 	var r record
 	d := decoder{b: b}
-	d.format(formatRecord)
+	format := d.format(formatRecord)
 	flags := d.byte()
 	e := &r.entry
 	e.QoS = flags & recordQoS
 	e.Retain = flags&recordRetain != 0
 	e.State = State(d.byte())
-	if flags&0x80 != 0 || e.QoS > 2 || e.State > Released {
+	if format < 2 && flags&recordOrder != 0 || e.QoS > 2 || e.State > Released {
 		d.fail()
 	}
 	if flags&recordPacket != 0 {
@@ -92,6 +98,9 @@ func decodeRecord(b []byte) (record, error) {
 	}
 	if flags&recordGroup != 0 {
 		e.Group, e.Filter = d.string(), d.string()
+	}
+	if flags&recordOrder != 0 {
+		e.Order = d.uvarint()
 	}
 	if r.shared = flags&recordShared != 0; r.shared {
 		r.id = d.id()
@@ -150,6 +159,47 @@ func decodeHeader(b []byte) (header, error) {
 	return h, nil
 }
 
+// Bits of the flags byte of an inbound record.
+const (
+	inboundRouted   = 0x01
+	inboundSettling = 0x02
+)
+
+func (in Inbound) flags() (f byte) {
+	if in.Routed {
+		f |= inboundRouted
+	}
+	if in.Settling {
+		f |= inboundSettling
+	}
+	return f
+}
+
+func appendInbound(b []byte, flags byte, id message.ID) []byte {
+	return id.AppendBinary(append(b, formatInbound, flags))
+}
+
+// decodeInbound reads an inbound record. The first format, which had no format
+// number, is told by its length.
+func decodeInbound(b []byte) (Inbound, error) {
+	d := decoder{b: b}
+	var in Inbound
+	if len(b) != message.IDSize {
+		d.format(formatInbound)
+		flags := d.byte()
+		if flags&^(inboundRouted|inboundSettling) != 0 {
+			d.fail()
+		}
+		in.Routed, in.Settling = flags&inboundRouted != 0, flags&inboundSettling != 0
+	}
+	in.ID = d.id()
+	d.end()
+	if d.err != nil {
+		return Inbound{}, fmt.Errorf("inbound record: %w", d.err)
+	}
+	return in, nil
+}
+
 func appendString(b []byte, s string) []byte {
 	b = binary.AppendUvarint(b, uint64(len(s)))
 	return append(b, s...)
@@ -168,12 +218,14 @@ func (d *decoder) fail() {
 	}
 }
 
-func (d *decoder) format(newest byte) {
-	if v := d.byte(); d.err == nil && v > newest {
+func (d *decoder) format(newest byte) byte {
+	v := d.byte()
+	if d.err == nil && v > newest {
 		d.err, d.b = ErrFormat, nil
 	} else if v == 0 {
 		d.fail()
 	}
+	return v
 }
 
 func (d *decoder) end() {

@@ -37,18 +37,33 @@ func golden(t *testing.T, name string, got []byte) {
 	}
 }
 
+// readGolden returns a record of a former format, which nothing writes any
+// more.
+func readGolden(t *testing.T, name string) []byte {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("testdata", name+".hex"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, err := hex.DecodeString(strings.TrimSpace(string(text)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 func sampleRecords() map[string]record {
 	body := msg(9, 4).AppendBinary(nil)
 	return map[string]record{
-		"record-v1-plain": {body: body, size: len(body)},
-		"record-v1-full": {
+		"plain": {body: body, size: len(body)},
+		"full": {
 			entry: Entry{
 				QoS: 2, Retain: true, State: Released, PacketID: 65535,
 				SubscriptionIDs: []uint32{1, 268435455}, Group: "g", Filter: "a/#",
 			},
 			body: body, size: len(body),
 		},
-		"record-v1-shared": {
+		"shared": {
 			entry:  Entry{QoS: 1, State: Sent, PacketID: 1},
 			shared: true, id: message.ID{Origin: 0xfeed, Incarnation: 3, Sequence: 9}, size: 70000,
 		},
@@ -58,7 +73,15 @@ func sampleRecords() map[string]record {
 func TestRecordFormat(t *testing.T) {
 	for name, r := range sampleRecords() {
 		b := r.appendBinary(nil)
-		golden(t, name, b)
+		golden(t, "record-v2-"+name, b)
+		if d := cmp.Diff(r, decodeV1(t, name), cmp.AllowUnexported(record{})); d != "" {
+			t.Errorf("%s of the first format: %s", name, d)
+		}
+		if r.entry.State == Released {
+			r.entry.Order = 77
+			b = r.appendBinary(nil)
+			golden(t, "record-v2-order", b)
+		}
 		got, err := decodeRecord(b)
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
@@ -80,6 +103,44 @@ func TestRecordFormat(t *testing.T) {
 	}
 	if _, err := decodeRecord([]byte{formatRecord + 1, 0, 0}); !errors.Is(err, ErrFormat) {
 		t.Errorf("newer format: %v", err)
+	}
+}
+
+func decodeV1(t *testing.T, name string) record {
+	t.Helper()
+	r, err := decodeRecord(readGolden(t, "record-v1-"+name))
+	if err != nil {
+		t.Errorf("%s of the first format: %v", name, err)
+	}
+	return r
+}
+
+func TestInboundFormat(t *testing.T) {
+	id := message.ID{Origin: 0xfeed, Incarnation: 3, Sequence: 9}
+	for name, in := range map[string]Inbound{
+		"inbound-v2-arrived": {ID: id, Settling: true},
+		"inbound-v2-routed":  {ID: id, Routed: true},
+	} {
+		b := appendInbound(nil, in.flags(), in.ID)
+		golden(t, name, b)
+		got, err := decodeInbound(b)
+		if err != nil || got != in {
+			t.Errorf("%s: %+v %v", name, got, err)
+		}
+		for i := range b {
+			if _, err := decodeInbound(b[:i]); i != message.IDSize && err == nil {
+				t.Errorf("%s: the first %d bytes decode without error", name, i)
+			}
+		}
+	}
+	if got, err := decodeInbound(readGolden(t, "inbound-v1")); err != nil || got != (Inbound{ID: id}) {
+		t.Errorf("the first format: %+v %v", got, err)
+	}
+	if _, err := decodeInbound(append([]byte{formatInbound + 1, 0}, make([]byte, message.IDSize)...)); !errors.Is(err, ErrFormat) {
+		t.Errorf("newer format: %v", err)
+	}
+	if _, err := decodeInbound(append([]byte{formatInbound, 4}, make([]byte, message.IDSize)...)); !errors.Is(err, ErrCorrupt) {
+		t.Errorf("unknown flag: %v", err)
 	}
 }
 
@@ -122,6 +183,7 @@ func TestKeyFormat(t *testing.T) {
 		}
 	}
 	golden(t, "keys-v1", all)
+	golden(t, "keys-settled", appendSettledKey(nil, id, "destination"))
 	if got, err := parseSessionKey(keys[1]); got != s || err != nil {
 		t.Errorf("%v %v", got, err)
 	}
@@ -138,6 +200,7 @@ func FuzzRecord(f *testing.F) {
 	}
 	h := header{queue: 300, head: 5, next: 6, count: 1, bytes: 9}
 	f.Add(h.appendBinary(nil))
+	f.Add(appendInbound(nil, inboundRouted, message.ID{Origin: 1, Sequence: 2}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := decodeRecord(b); err == nil {
 			again, err := decodeRecord(r.appendBinary(nil))
@@ -151,6 +214,11 @@ func FuzzRecord(f *testing.F) {
 				t.Fatal(d)
 			}
 			_, _ = r.message()
+		}
+		if in, err := decodeInbound(b); err == nil {
+			if again, err := decodeInbound(appendInbound(nil, in.flags(), in.ID)); err != nil || again != in {
+				t.Fatalf("%+v %+v %v", in, again, err)
+			}
 		}
 		if h, err := decodeHeader(b); err == nil {
 			if again, err := decodeHeader(h.appendBinary(nil)); err != nil || again != h {

@@ -74,6 +74,29 @@ func (s *Store) Queues(fn func(message.SessionID, QueueInfo) bool) error {
 	})
 }
 
+// AllInbound calls fn with each received QoS 2 PUBLISH that awaits its PUBREL,
+// of whichever session, until it returns false.
+func (s *Store) AllInbound(fn func(Inbound) bool) error {
+	return s.scan("reading inbound packet ids", keyInbound, func(_, v []byte) (bool, error) {
+		in, err := decodeInbound(v)
+		if err != nil {
+			return false, err
+		}
+		return fn(in), nil
+	})
+}
+
+// Settled calls fn with each note of Batch.Settle until it returns false.
+func (s *Store) Settled(fn func(id message.ID, destination string) bool) error {
+	return s.scan("reading settled destinations", keySettled, func(key, _ []byte) (bool, error) {
+		id, rest, err := message.DecodeID(key[1:])
+		if err != nil {
+			return false, ErrCorrupt
+		}
+		return fn(id, string(rest)), nil
+	})
+}
+
 // Wills calls fn with each stored will until it returns false.
 func (s *Store) Wills(fn func(sid message.SessionID, will []byte) bool) error {
 	return s.scan("reading wills", keyWill, func(key, v []byte) (bool, error) {

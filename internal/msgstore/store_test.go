@@ -135,7 +135,7 @@ func TestWithinOneBatch(t *testing.T) {
 		b.Enqueue(sid("c"), 2, a, Entry{}) // replaced twice
 		b.Enqueue(sid("c"), 2, b2, Entry{})
 		b.Dequeue(sid("d"), 1)
-		b.PutInbound(sid("c"), 9, a.ID)
+		b.PutInbound(sid("c"), 9, Inbound{ID: a.ID})
 	})
 	mustAudit(t, s)
 	got, _ := s.ReadQueue(sid("c"), 0, 10)
@@ -172,7 +172,7 @@ func TestSessionsDoNotMix(t *testing.T) {
 	for i, id := range ids {
 		commit(t, s, func(b *Batch) {
 			b.Enqueue(id, uint64(i)+1, msg(uint64(i), 200), Entry{})
-			b.PutInbound(id, uint16(i)+1, message.ID{Sequence: uint64(i)})
+			b.PutInbound(id, uint16(i)+1, Inbound{ID: message.ID{Sequence: uint64(i)}})
 			b.PutSession(&message.SessionRecord{ID: id, Expiry: uint32(i)})
 			b.PutWill(id, []byte{byte(i)})
 		})
@@ -180,7 +180,7 @@ func TestSessionsDoNotMix(t *testing.T) {
 	for i, id := range ids {
 		equal(t, seqs(t, s, id), uint64(i)+1)
 		in, err := s.Inbound(id)
-		if len(in) != 1 || in[uint16(i)+1].Sequence != uint64(i) || err != nil {
+		if len(in) != 1 || in[uint16(i)+1].ID.Sequence != uint64(i) || err != nil {
 			t.Errorf("%v: inbound %v %v", id, in, err)
 		}
 		if r, err := s.Session(id); err != nil || r == nil || r.Expiry != uint32(i) {

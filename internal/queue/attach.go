@@ -34,6 +34,8 @@ type Queue struct {
 	inbound map[uint16]*inbound
 	recent  *recent
 	undo    []uint64 // sequence numbers that the next batch removes
+	// undoNotes are notes of destinations that it removes.
+	undoNotes []undoNote
 
 	bounded bool   // next and disk have been read from the store
 	loaded  bool   // the window and inbound have been read from the store

@@ -30,6 +30,7 @@ func (q *Queue) Deliver(d Delivery, done func(error)) {
 		e, err := q.accept(&d, now)
 		if e != nil {
 			q.keep(e)
+			q.settle(&d, nil)
 		}
 		a := q.att
 		q.mu.Unlock()
@@ -55,6 +56,7 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 		}
 		if e.qos == 0 {
 			q.keep(e)
+			q.settle(&d, nil)
 			return nil
 		}
 		if err = q.bound(); err != nil {
@@ -65,8 +67,9 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 		q.next++
 		q.keep(e)
 		b.Enqueue(q.id, e.seq, e.msg, e.record())
+		q.settle(&d, b)
 		return func(err error) {
-			q.enqueued(e, err)
+			q.enqueued(e, &d, err)
 			done(err)
 		}
 	}
@@ -202,7 +205,7 @@ func (q *Queue) spill() {
 }
 
 // enqueued takes the store's answer for e.
-func (q *Queue) enqueued(e *entry, err error) {
+func (q *Queue) enqueued(e *entry, d *Delivery, err error) {
 	q.mu.Lock()
 	a := q.att
 	if err == nil {
@@ -210,6 +213,7 @@ func (q *Queue) enqueued(e *entry, err error) {
 	} else {
 		q.m.storeErrors.Inc()
 		q.undo = append(q.undo, e.seq)
+		q.unsettle(d)
 		switch {
 		case e.pid != 0 && !e.sent:
 			q.win.remove(e)
@@ -263,8 +267,16 @@ func (q *Queue) dropOldest() bool {
 }
 
 // resumed handles a message that may have been delivered before. It reports
-// false when the message is certainly new.
+// false when the message is certainly new. What a client of this node publishes
+// is known by its notes, whatever has become of it; for what comes from other
+// nodes the queue is searched.
 func (q *Queue) resumed(d Delivery, done func(error)) bool {
+	if open, has := q.m.settled.find(d.Message.ID, q.destination(&d)); open {
+		if has {
+			done(nil)
+		}
+		return has
+	}
 	q.mu.Lock()
 	known := q.win.has(d.Message.ID) || q.recent.has(d.Message.ID)
 	for _, e := range q.pending.all() {

@@ -47,18 +47,14 @@ func (q *Queue) load() error {
 	if err != nil {
 		return fmt.Errorf("reading inbound packet identifiers: %w", err)
 	}
-	for pid, id := range ids {
-		if q.inbound == nil {
-			q.inbound = map[uint16]*inbound{}
-		}
-		if q.inbound[pid] == nil {
-			q.inbound[pid] = &inbound{id: id, state: interrupted}
-		}
+	for pid, in := range ids {
+		q.knowInbound(pid, in)
 	}
 	if q.disk > 0 {
 		if err := q.loadWindow(); err != nil {
 			return err
 		}
+		q.win.loaded()
 	}
 	q.loaded = true
 	return nil

@@ -15,7 +15,7 @@ type Handed struct {
 	Entries []Stored
 	// Inbound are the QoS 2 messages that the client has not released; in the
 	// first part only.
-	Inbound map[uint16]message.ID
+	Inbound map[uint16]msgstore.Inbound
 	// Next is where the following part starts; More tells whether there is one
 	// at present.
 	Next uint64
@@ -53,6 +53,13 @@ func (m *Manager) Take(ctx context.Context, id message.SessionID, from uint64, l
 		if h.Inbound, err = m.cfg.Store.Inbound(id); err != nil {
 			return h, fmt.Errorf("reading inbound packet identifiers of %s: %w", id, err)
 		}
+		q.mu.Lock()
+		for pid, on := range h.Inbound {
+			if in := q.inbound[pid]; in != nil && in.id == on.ID && in.state == routed {
+				h.Inbound[pid] = msgstore.Inbound{ID: on.ID, Routed: true}
+			}
+		}
+		q.mu.Unlock()
 	}
 	if h.More = len(page) > limit; h.More {
 		page = page[:limit]
@@ -181,14 +188,10 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 			b.Enqueue(id, q.importSeq(), s.Message, s.Entry)
 			q.disk++
 		}
-		for pid, mid := range h.Inbound {
-			b.PutInbound(id, pid, mid)
-			if q.inbound == nil {
-				q.inbound = map[uint16]*inbound{}
-			}
-			if q.inbound[pid] == nil {
-				q.inbound[pid] = &inbound{id: mid, state: interrupted}
-			}
+		for pid, in := range h.Inbound {
+			in.Settling = false // the notes are where it was routed
+			b.PutInbound(id, pid, in)
+			q.knowInbound(pid, in)
 		}
 		b.PutMeta(mark.key(id), binary.BigEndian.AppendUint64(nil, mark.Next))
 		committed = true

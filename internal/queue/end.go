@@ -158,6 +158,7 @@ func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 	w := q.will
 	q.will = nil
 	lost := q.pending.all()
+	published := q.published()
 	var again []Delivery
 	if how != endMoved {
 		again = q.undelivered()
@@ -168,6 +169,9 @@ func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 	if q.stored { // before a new session of that id can write
 		q.commit(func(b *msgstore.Batch) func(error) {
 			b.DeleteSession(q.id)
+			for _, id := range published {
+				q.m.settled.end(id, b)
+			}
 			return nil
 		})
 	}
@@ -186,6 +190,29 @@ func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 		}
 	}
 	return true
+}
+
+// published are the QoS 2 messages that the client has not released. q.mu is
+// held.
+func (q *Queue) published() []message.ID {
+	if !q.stored || q.m.settled.n.Load() == 0 {
+		return nil
+	}
+	var ids []message.ID
+	for _, in := range q.inbound {
+		ids = append(ids, in.id)
+	}
+	if q.loaded {
+		return ids
+	}
+	on, err := q.m.cfg.Store.Inbound(q.id)
+	if err != nil {
+		q.m.logCommit(err) // their notes stay until the next start
+	}
+	for _, in := range on {
+		ids = append(ids, in.ID)
+	}
+	return ids
 }
 
 // undelivered lists what another member of a shared group may have: messages

@@ -8,6 +8,7 @@ type entry struct {
 	ids           []uint32
 	group, filter string
 	seq           uint64 // position in the store; 0 when it is not there
+	order         uint64 // of its PUBREC among those of the session
 	sentAt        int64  // Unix milliseconds
 	pid           uint16 // 0 until it is in the window
 	qos           byte

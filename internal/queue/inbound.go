@@ -31,7 +31,24 @@ const (
 type inbound struct {
 	id      message.ID
 	state   byte
+	stored  bool // the identifier has reached the disk
 	waiters []func(error)
+}
+
+// knowInbound takes an identifier that is on disk, unless it is known. q.mu is
+// held.
+func (q *Queue) knowInbound(pid uint16, on msgstore.Inbound) {
+	if q.inbound == nil {
+		q.inbound = map[uint16]*inbound{}
+	}
+	if q.inbound[pid] != nil {
+		return
+	}
+	in := &inbound{id: on.ID, state: interrupted, stored: true}
+	if on.Routed {
+		in.state = routed
+	}
+	q.inbound[pid] = in
 }
 
 // Receive notes a PUBLISH of QoS 2 from the client. The identifier is known
@@ -48,6 +65,9 @@ func (a *Attachment) Receive(pid uint16, newID func() message.ID, wait func(erro
 			q.inbound = make(map[uint16]*inbound, keepCapacity)
 		}
 		q.inbound[pid] = in
+		if q.stored {
+			q.m.settled.begin(in.id)
+		}
 		return in.id, InboundNew
 	}
 	switch in.state {
@@ -55,6 +75,9 @@ func (a *Attachment) Receive(pid uint16, newID func() message.ID, wait func(erro
 		return in.id, InboundRouted
 	case interrupted:
 		in.state = routing
+		if q.stored && !in.stored { // the disk refused it: it has gone nowhere
+			return in.id, InboundNew
+		}
 		return in.id, InboundResumed
 	}
 	in.waiters = append(in.waiters, wait)
@@ -73,21 +96,45 @@ func (q *Queue) Arrived(pid uint16, id message.ID, done func(error)) {
 		if closed = q.closed; closed { // or a new session of that id would inherit it
 			return nil
 		}
-		b.PutInbound(q.id, pid, id)
-		return done
+		b.PutInbound(q.id, pid, msgstore.Inbound{ID: id, Settling: true})
+		return func(err error) {
+			if err == nil {
+				q.arrived(pid, id)
+			}
+			done(err)
+		}
 	})
 	if closed {
 		done(ErrClosed)
 	}
 }
 
+func (q *Queue) arrived(pid uint16, id message.ID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if in := q.inbound[pid]; in != nil && in.id == id {
+		in.stored = true
+	}
+}
+
 // Stored reports whether the queue is kept on disk.
 func (q *Queue) Stored() bool { return q.stored }
 
-// Routed ends the routing of a QoS 2 message. With an error the identifier is
-// forgotten when forget is set (the client was told), and may be routed again
-// otherwise.
-func (q *Queue) Routed(pid uint16, id message.ID, err error, forget bool) {
+// Outcome is how the routing of a QoS 2 message ended.
+type Outcome struct {
+	// Err: not every destination has the message. The identifier is forgotten
+	// with Forget (the client was told), and may be routed again otherwise.
+	Err    error
+	Forget bool
+	// Elsewhere: a destination is on another node, of which nothing is noted
+	// here. That the routing has ended goes to disk, but nobody waits for it:
+	// whether PUBREC was written changes nothing about what a crash repeats.
+	Elsewhere bool
+}
+
+// Routed ends the routing of a QoS 2 message.
+func (q *Queue) Routed(pid uint16, id message.ID, o Outcome) {
+	err, forget := o.Err, o.Forget
 	q.mu.Lock()
 	in := q.inbound[pid]
 	if in == nil || in.id != id {
@@ -105,10 +152,15 @@ func (q *Queue) Routed(pid uint16, id message.ID, err error, forget bool) {
 		in.state = interrupted
 	}
 	q.mu.Unlock()
-	if err != nil && forget && q.stored {
+	switch {
+	case !q.stored:
+	case err == nil && o.Elsewhere:
+		q.markRouted(pid, in)
+	case err != nil && forget:
 		// Not here: whoever brings the answer may be inside a commit of this queue.
 		q.m.wg.Go(func() {
 			q.commit(func(b *msgstore.Batch) func(error) {
+				q.m.settled.end(id, b)
 				if q.inbound[pid] == nil && !q.closed {
 					b.DeleteInbound(q.id, pid)
 				}
@@ -119,6 +171,16 @@ func (q *Queue) Routed(pid uint16, id message.ID, err error, forget bool) {
 	for _, w := range waiters {
 		w(err)
 	}
+}
+
+// markRouted writes that in must not be routed again after a restart.
+func (q *Queue) markRouted(pid uint16, in *inbound) {
+	q.commit(func(b *msgstore.Batch) func(error) {
+		if q.inbound[pid] == in && !q.closed {
+			b.PutInbound(q.id, pid, msgstore.Inbound{ID: in.id, Routed: true, Settling: true})
+		}
+		return nil
+	})
 }
 
 // Pubrel forgets an identifier; done is called once, when PUBCOMP may be
@@ -134,9 +196,11 @@ func (a *Attachment) Pubrel(pid uint16, done func(known bool, err error)) {
 	}
 	known := false
 	q.commit(func(b *msgstore.Batch) func(error) {
+		in := q.inbound[pid]
 		if known = !q.closed && q.dropInbound(pid); !known {
 			return nil
 		}
+		q.m.settled.end(in.id, b)
 		b.DeleteInbound(q.id, pid)
 		return func(err error) { done(true, err) }
 	})

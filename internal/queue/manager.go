@@ -64,6 +64,8 @@ type Manager struct {
 	restored []restoredWill
 	closed   bool
 
+	settled settlements
+
 	wmu   sync.Mutex                  // guards wills and keeps their batches in order
 	wills map[message.SessionID]*Will // those on disk
 
@@ -145,6 +147,9 @@ func (m *Manager) restore() error {
 	})
 	if err != nil {
 		return fmt.Errorf("reading the wills of this node: %w", err)
+	}
+	if err = m.restoreSettled(); err != nil {
+		return fmt.Errorf("reading which messages were being published: %w", err)
 	}
 	return nil
 }

@@ -13,10 +13,19 @@ type Store interface {
 	Commit(b *msgstore.Batch, done func(error))
 	ReadQueue(id message.SessionID, from uint64, limit int) ([]msgstore.Stored, error)
 	Bounds(id message.SessionID) (first, next uint64, n int, err error)
-	Inbound(id message.SessionID) (map[uint16]message.ID, error)
+	Inbound(id message.SessionID) (map[uint16]msgstore.Inbound, error)
+	Meta(key string) ([]byte, error)
+	Restorer
+}
+
+// Restorer lists what a node had when its process ended: sessions, wills, and
+// the QoS 2 messages whose publishers have not released them. Queues are not
+// read at the start.
+type Restorer interface {
 	Sessions(fn func(*message.SessionRecord) bool) error
 	Wills(fn func(id message.SessionID, will []byte) bool) error
-	Meta(key string) ([]byte, error)
+	AllInbound(fn func(msgstore.Inbound) bool) error
+	Settled(fn func(id message.ID, destination string) bool) error
 }
 
 // Stored is one message of a queue as the store has it.
@@ -36,6 +45,10 @@ func (q *Queue) commit(fill func(b *msgstore.Batch) (done func(error))) {
 	defer q.commits.Unlock()
 	b := q.m.cfg.Store.NewBatch()
 	q.mu.Lock()
+	for _, n := range q.undoNotes { // first: the batch may note the same again
+		b.Unsettle(n.id, n.destination)
+	}
+	q.undoNotes = nil
 	done := fill(b)
 	for _, seq := range q.undo {
 		if !q.closed { // else the whole queue goes, or has gone
@@ -65,7 +78,7 @@ func (m *Manager) logCommit(err error) {
 // record is the entry as the store keeps it.
 func (e *entry) record() msgstore.Entry {
 	r := msgstore.Entry{
-		QoS: e.qos, Retain: e.retain, PacketID: e.pid, SubscriptionIDs: e.ids, Group: e.group, Filter: e.filter,
+		QoS: e.qos, Retain: e.retain, PacketID: e.pid, SubscriptionIDs: e.ids, Group: e.group, Filter: e.filter, Order: e.order,
 	}
 	switch {
 	case e.released:
@@ -82,6 +95,6 @@ func entryOf(s Stored) *entry {
 	return &entry{
 		msg: s.Message, seq: s.Seq, qos: s.Entry.QoS, retain: s.Entry.Retain, ids: s.Entry.SubscriptionIDs,
 		group: s.Entry.Group, filter: s.Entry.Filter, pid: s.Entry.PacketID,
-		released: s.Entry.State == msgstore.Released, sent: s.Entry.State != msgstore.Queued, ready: true,
+		order: s.Entry.Order, released: s.Entry.State == msgstore.Released, sent: s.Entry.State != msgstore.Queued, ready: true,
 	}
 }

@@ -1,6 +1,11 @@
 package queue
 
-import "github.com/mqadmin/mqadmin/internal/message"
+import (
+	"cmp"
+	"slices"
+
+	"github.com/mqadmin/mqadmin/internal/message"
+)
 
 // window is what was given a packet identifier and is not yet complete
 // (MQTT 5.0 §4.4, §4.6). Guarded by Queue.mu.
@@ -13,6 +18,7 @@ type window struct {
 	// toSend has the packets that go out before anything new.
 	toSend fifo[packetOut]
 	last   uint16 // packet identifier given last
+	orders uint64 // number of the last PUBREC
 	upper  bool   // identifiers come from 32768…65535
 }
 
@@ -60,8 +66,20 @@ func (w *window) add(e *entry) {
 // release notes the PUBREC of e.
 func (w *window) release(e *entry) {
 	e.released = true
+	w.orders++
+	e.order = w.orders
 	w.released.push(e)
 	w.trim(&w.sent, func(e *entry) bool { return !e.gone && !e.released })
+}
+
+// loaded puts PUBRELs that were read from the disk, in the order of their
+// PUBLISHes, into that of the PUBRECs.
+func (w *window) loaded() {
+	all := w.released.all()
+	slices.SortStableFunc(all, func(a, b *entry) int { return cmp.Compare(a.order, b.order) })
+	if n := len(all); n > 0 {
+		w.orders = max(w.orders, all[n-1].order)
+	}
 }
 
 // sendRelease makes the PUBREL of e go out, unless it waits already.

@@ -28,6 +28,9 @@ type Queues interface {
 	// Deliver hands d to the queue of id; done is called once, when the queue
 	// has it (durable sessions: on disk).
 	Deliver(id message.SessionID, d queue.Delivery, done func(error))
+	// GroupHas tells of a message whose routing was interrupted whether a
+	// member of a shared group on this node was given it.
+	GroupHas(id message.ID, group, filter string) bool
 }
 
 // Links sends frames to other nodes. Implemented by peer.Port.
@@ -160,10 +163,11 @@ func (r *Router) Publish(m *message.Message, o session.PublishOptions, done func
 
 // pending counts the destinations of one message that have not answered.
 type pending struct {
-	left    atomic.Int32
-	matched atomic.Int32
-	err     atomic.Pointer[error]
-	done    func(session.PublishResult)
+	left      atomic.Int32
+	matched   atomic.Int32
+	elsewhere atomic.Bool // another node is among them
+	err       atomic.Pointer[error]
+	done      func(session.PublishResult)
 }
 
 func (p *pending) add() { p.left.Add(1) }
@@ -176,7 +180,7 @@ func (p *pending) release(err error) {
 	if p.left.Add(-1) != 0 {
 		return
 	}
-	res := session.PublishResult{Matched: int(p.matched.Load())}
+	res := session.PublishResult{Matched: int(p.matched.Load()), Elsewhere: p.elsewhere.Load()}
 	if e := p.err.Load(); e != nil {
 		res.Err = *e
 	}
@@ -295,6 +299,7 @@ func (r *Router) toRemote(t *table, m *message.Message, p *pending) {
 		r.counters.matchesRemote.Add(n)
 		p.matched.Add(int32(n))
 		p.left.Add(int32(n))
+		p.elsewhere.Store(true)
 		f := peer.Frame{Kind: peer.FramePublish, Applied: r.cfg.Metadata.Applied(), Message: m}
 		for _, node := range s.nodes {
 			r.cfg.Links.Send(node, f, func(code peer.Code, err error) { r.forwarded(m, p, code, err) })

@@ -31,9 +31,10 @@ func client(id string) message.SessionID { return message.SessionID{ClientID: id
 
 // fakeQueues answers what deliver says and notes what it was given.
 type fakeQueues struct {
-	deliver func(id message.SessionID, d queue.Delivery) error
-	mu      sync.Mutex
-	got     map[string][]queue.Delivery
+	deliver  func(id message.SessionID, d queue.Delivery) error
+	groupHas func(id message.ID, group, filter string) bool
+	mu       sync.Mutex
+	got      map[string][]queue.Delivery
 }
 
 func (f *fakeQueues) Deliver(id message.SessionID, d queue.Delivery, done func(error)) {
@@ -47,6 +48,10 @@ func (f *fakeQueues) Deliver(id message.SessionID, d queue.Delivery, done func(e
 		f.mu.Unlock()
 	}
 	done(err)
+}
+
+func (f *fakeQueues) GroupHas(id message.ID, group, filter string) bool {
+	return f.groupHas != nil && f.groupHas(id, group, filter)
 }
 
 func (f *fakeQueues) names() []string {

@@ -121,8 +121,18 @@ func (r *Router) toGroups(t *table, m *message.Message, o session.PublishOptions
 		policy = Policy(o.SharePolicy)
 	}
 	var found []*group
-	t.groups.Match(m.Topic, func(_ groupKey, g *group) { found = append(found, g) })
-	for _, g := range found {
+	var keys []groupKey
+	t.groups.Match(m.Topic, func(k groupKey, g *group) {
+		found = append(found, g)
+		if o.Resumed {
+			keys = append(keys, k)
+		}
+	})
+	for i, g := range found {
+		if o.Resumed && r.cfg.Queues.GroupHas(m.ID, keys[i].name, keys[i].filter) {
+			p.matched.Add(1)
+			continue
+		}
 		if order := r.order(g, policy); len(order) > 0 {
 			p.add()
 			p.matched.Add(1)
@@ -259,6 +269,7 @@ func (d *dispatch) next() {
 		return
 	}
 	d.router.counters.matchesRemote.Inc()
+	d.pending.elsewhere.Store(true)
 	d.router.cfg.Links.Send(m.at(), peer.Frame{
 		Kind: peer.FrameDirect, Applied: d.router.cfg.Metadata.Applied(), Message: d.message, Session: m.session,
 		QoS: m.qos, SubscriptionIDs: ids, Group: m.key.name, Filter: m.key.filter, OnlineOnly: !d.stored,

@@ -9,6 +9,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/meta"
 	"github.com/mqadmin/mqadmin/internal/peer"
 	"github.com/mqadmin/mqadmin/internal/queue"
+	"github.com/mqadmin/mqadmin/internal/session"
 )
 
 // join enters members of group g on filter t, named by what they are:
@@ -43,6 +44,32 @@ func (w *world) takers(t *testing.T, n int) map[string]int {
 		out[f.Session.ClientID]++
 	}
 	return out
+}
+
+// What was given to one member before its routing was interrupted goes to no
+// other.
+func TestSharedMessageResumed(t *testing.T) {
+	w := newWorld(t, nil)
+	w.join(1, true, "a", "b")
+	has := true
+	w.queues.groupHas = func(id message.ID, group, filter string) bool {
+		if id.Sequence != 7 || group != "g" || filter != "t" {
+			t.Errorf("asked for %v %s %s", id, group, filter)
+		}
+		return has
+	}
+	for want := range 2 {
+		m := &message.Message{ID: message.ID{Sequence: 7}, Topic: "t", QoS: 2}
+		w.Publish(m, session.PublishOptions{Resumed: true}, func(r session.PublishResult) {
+			if r.Matched != 1 || r.Err != nil {
+				t.Errorf("%+v", r)
+			}
+		})
+		if got := len(w.queues.names()); got != want {
+			t.Errorf("%d members got it, want %d", got, want)
+		}
+		has = false
+	}
 }
 
 func TestSharedPolicies(t *testing.T) {

@@ -114,7 +114,7 @@ func (s *ackSlot) routed(res PublishResult) {
 	c := s.c
 	reason, silent := c.routeReason(res, s.kind)
 	if s.kind == packet.TypePubrec {
-		s.q.Routed(s.pid, s.id, res.Err, !silent)
+		s.q.Routed(s.pid, s.id, queue.Outcome{Err: res.Err, Forget: !silent, Elsewhere: res.Elsewhere})
 	}
 	s.finish(reason, "", silent)
 }

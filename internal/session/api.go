@@ -62,7 +62,9 @@ type PublishOptions struct {
 type PublishResult struct {
 	// Matched counts the destinations.
 	Matched int
-	Err     error
+	// Elsewhere: another node was among them.
+	Elsewhere bool
+	Err       error
 }
 
 // Subject is the session that subscribes.

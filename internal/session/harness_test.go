@@ -31,6 +31,8 @@ type fakeRouter struct {
 	publish   func(m *message.Message, o PublishOptions, done func(PublishResult))
 	subscribe func(s Subject, subs []message.Subscription) ([]SubscribeResult, error)
 	unsub     error
+	// far is a destination on another node, which every message has.
+	far func(m *message.Message, done func(error))
 
 	mu       sync.Mutex
 	subs     map[message.SessionID]map[string]message.Subscription
@@ -60,13 +62,16 @@ func (r *fakeRouter) Publish(m *message.Message, o PublishOptions, done func(Pub
 	}
 	r.mu.Unlock()
 	left := int32(len(hits) + 1)
+	if r.far != nil {
+		left++
+	}
 	var failed atomic.Value
 	end := func(err error) {
 		if err != nil {
 			failed.Store(err)
 		}
 		if atomic.AddInt32(&left, -1) == 0 {
-			res := PublishResult{Matched: len(hits)}
+			res := PublishResult{Matched: len(hits), Elsewhere: r.far != nil}
 			if e := failed.Load(); e != nil {
 				res.Err = e.(error)
 			}
@@ -84,6 +89,9 @@ func (r *fakeRouter) Publish(m *message.Message, o PublishOptions, done func(Pub
 			}
 			end(err)
 		})
+	}
+	if r.far != nil {
+		r.far(m, end)
 	}
 	end(nil)
 }
@@ -187,10 +195,15 @@ type node struct {
 	registrar *fakeRegistrar
 	registry  *metrics.Registry
 	store     *msgstore.Store
-	set       *Settings
-	info      ListenerInfo
-	crashes   atomic.Int32
-	wg        sync.WaitGroup
+	// tap stands between the queues and the store when not nil.
+	tap  func(*msgstore.Store) queue.Store
+	wrap func(net.Conn) net.Conn // of the server's ends
+	// incarnation counts the starts, so that no message id is used twice.
+	incarnation uint32
+	set         *Settings
+	info        ListenerInfo
+	crashes     atomic.Int32
+	wg          sync.WaitGroup
 }
 
 func defaults() *Settings {
@@ -237,6 +250,9 @@ func (n *node) start() {
 	}
 	if n.store != nil {
 		cfg.Store = n.store
+		if n.tap != nil {
+			cfg.Store = n.tap(n.store)
+		}
 	}
 	var err error
 	if n.queues, err = queue.New(cfg); err != nil {
@@ -248,9 +264,11 @@ func (n *node) start() {
 	}
 	n.router.queues = n.queues
 	var seq atomic.Uint64
+	n.incarnation++
+	incarnation := n.incarnation
 	n.m = New(Config{
 		Settings: func() *Settings { return n.set }, Queues: n.queues, Router: n.router, Registrar: n.registrar,
-		NextID:  func() message.ID { return message.ID{Origin: 1, Incarnation: 1, Sequence: seq.Add(1)} },
+		NextID:  func() message.ID { return message.ID{Origin: 1, Incarnation: incarnation, Sequence: seq.Add(1)} },
 		Crash:   func(any, []byte) { n.crashes.Add(1) },
 		Metrics: n.registry,
 	})
@@ -267,6 +285,7 @@ func (n *node) stop() {
 	n.queues.Close()
 	if n.store != nil {
 		n.store.Close()
+		n.store = nil
 	}
 }
 
@@ -293,6 +312,9 @@ type client struct {
 // with the connection.
 func (n *node) dial(version byte) *client {
 	here, there := net.Pipe()
+	if n.wrap != nil {
+		there = n.wrap(there)
+	}
 	n.wg.Go(func() { n.m.Serve(there, n.info) })
 	c := &client{t: n.t, nc: here, version: version, in: make(chan packet.Packet, 4096)}
 	n.wg.Go(c.read)

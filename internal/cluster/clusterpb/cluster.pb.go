@@ -795,7 +795,8 @@ type PullResponse struct {
 	// What to confirm once these are stored: the following part starts there.
 	Next uint64 `protobuf:"varint,4,opt,name=next,proto3" json:"next,omitempty"`
 	// QoS 2 packet ids received from the client and not yet released, with the
-	// encoded id of their message. Sent with the first part.
+	// encoded id of their message. A byte may follow: 1 if every destination has
+	// the message, so that it must not be routed again. Sent with the first part.
 	Inbound       map[uint32][]byte `protobuf:"bytes,3,rep,name=inbound,proto3" json:"inbound,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
