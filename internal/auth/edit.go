@@ -53,7 +53,8 @@ func ParsePasswordFile(path string, data []byte) (*PasswordFile, error) {
 	return f, nil
 }
 
-// Set adds a user or replaces the password of one.
+// Set adds a user or replaces the password of one. A SCRAM entry stays one: a
+// new password must not lock out the clients that use it.
 func (f *PasswordFile) Set(name string, password []byte, o HashOptions) error {
 	if err := checkUserName(name); err != nil {
 		return fmt.Errorf("setting user %q: %w", name, err)
@@ -61,12 +62,15 @@ func (f *PasswordFile) Set(name string, password []byte, o HashOptions) error {
 	if len(password) == 0 {
 		return fmt.Errorf("setting user %q: %w", name, ErrNoPassword)
 	}
+	i := slices.IndexFunc(f.lines, isUser(name))
+	if i >= 0 && strings.HasPrefix(f.lines[i], name+":"+scramPrefix) {
+		o.SCRAM = true
+	}
 	h, err := newHash(password, o)
 	if err != nil {
 		return fmt.Errorf("setting user %q: %w", name, err)
 	}
 	line := name + ":" + h
-	i := slices.IndexFunc(f.lines, isUser(name))
 	if i < 0 {
 		f.lines = append(f.lines, line)
 		return nil
@@ -115,7 +119,8 @@ func (f *PasswordFile) HashAll(o HashOptions) (int, error) {
 // looksHashed reports a damaged or foreign hash, which must not be hashed as if
 // it were the password.
 func looksHashed(s string) bool {
-	return strings.HasPrefix(s, "$6$") || strings.HasPrefix(s, "$7$") || strings.HasPrefix(s, "$argon2")
+	return strings.HasPrefix(s, "$6$") || strings.HasPrefix(s, "$7$") || strings.HasPrefix(s, "$argon2") ||
+		strings.HasPrefix(s, scramPrefix)
 }
 
 // Users returns the user names in order.

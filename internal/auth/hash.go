@@ -34,15 +34,18 @@ const (
 	minHashLength   = 16
 )
 
-// HashOptions choose the cost of new entries.
+// HashOptions choose form and cost of new entries.
 type HashOptions struct {
-	// Iterations of PBKDF2; 0 for DefaultIterations.
+	// Iterations of PBKDF2; 0 for DefaultIterations or DefaultSCRAMIterations.
 	Iterations int
+	// SCRAM writes a verifier with which the client can also authenticate with
+	// SCRAM-SHA-256. mosquitto does not read it.
+	SCRAM bool
 }
 
 // errHash says that a hash has no form that is known. It names no part of the
 // text, which may be a password that was never hashed.
-var errHash = errors.New("not a password hash of the form $6$, $7$ or $argon2id$" +
+var errHash = errors.New("not a password hash of the form $6$, $7$, $argon2id$ or SCRAM-SHA-256$" +
 	" (plain passwords are hashed with broker passwd -U)")
 
 // hash verifies passwords against one entry of the password file.
@@ -51,10 +54,15 @@ type hash struct {
 	derive    func(password, salt []byte, n int) ([]byte, error)
 	// slow marks hashes that cost enough to remember a success.
 	slow bool
+	// scram is set when the entry is a SCRAM verifier.
+	scram *verifier
 }
 
 // parseHash reads the part of a line behind the user name.
 func parseHash(s string) (hash, error) {
+	if rest, ok := strings.CutPrefix(s, scramPrefix); ok {
+		return parseSCRAM(rest)
+	}
 	f := strings.Split(s, "$")
 	switch {
 	case len(f) == 4 && f[0] == "" && f[1] == "6":
@@ -121,8 +129,11 @@ func sha512Salted(password, salt []byte, _ int) ([]byte, error) {
 }
 
 // newHash returns the text of a new entry, in the $7$ form that mosquitto
-// reads too.
+// reads too unless SCRAM is wanted.
 func newHash(password []byte, o HashOptions) (string, error) {
+	if o.SCRAM {
+		return newVerifier(password, o.Iterations)
+	}
 	if o.Iterations == 0 {
 		o.Iterations = DefaultIterations
 	}

@@ -10,6 +10,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/xdg-go/scram"
+
 	"github.com/mqadmin/mqadmin/internal/hook"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 )
@@ -29,6 +31,8 @@ type Passwd struct {
 	// key of the fingerprints of passwords that were right, drawn per process.
 	key [32]byte
 	bad *metrics.Counter
+	// scram makes the conversations of SCRAM-SHA-256.
+	scram *scram.Server
 }
 
 // users is a loaded password file. It is a struct because file keeps a pointer.
@@ -49,10 +53,11 @@ func NewPasswd(o FileOptions) *Passwd {
 	p := &Passwd{
 		file:  newFile(PasswdName, o, parseUsers),
 		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		bad:   o.Metrics.Counter("auth_password_refused", "CONNECTs refused for a wrong password"),
+		bad:   o.Metrics.Counter("auth_password_refused", "CONNECTs and AUTHs refused for a wrong password"),
 	}
-	rand.Read(p.key[:]) // never fails
-	_ = p.file.load()   // logged, and shown by the gauge
+	rand.Read(p.key[:])                                // never fails
+	p.scram, _ = scram.SHA256.NewServer(p.credentials) // never fails
+	_ = p.file.load()                                  // logged, and shown by the gauge
 	return p
 }
 
@@ -75,10 +80,11 @@ func (p *Passwd) Users() int {
 	return 0
 }
 
-// AuthOnRegister checks user name and password.
+// AuthOnRegister checks user name and password. Who has authenticated with
+// another method is not asked for one.
 func (p *Passwd) AuthOnRegister(ctx context.Context, r *hook.Register) (*hook.RegisterModifiers, hook.Result) {
 	all := p.file.good.Load()
-	if all == nil || !r.Client.HasUsername {
+	if all == nil || !r.Client.HasUsername || r.Method != "" {
 		return nil, hook.Pass()
 	}
 	u := all.byName[r.Client.Username]

@@ -18,10 +18,11 @@ import (
 // passwdCommand edits password files, with vmq-passwd's arguments.
 func (c *command) passwdCommand() *cobra.Command {
 	var create, force, remove, hash bool
+	var o auth.HashOptions
 	cmd := &cobra.Command{
-		Use:     "passwd [-c [-f] | -D | -U] FILE [USER]",
+		Use:     "passwd [-c [-f] | -D | -U] [--scram] FILE [USER]",
 		Short:   "Edit a password file",
-		Long:    "Adds a user to a password file or changes the password, which is asked for twice, or\nread as one line when standard input is not a terminal.",
+		Long:    "Adds a user to a password file or changes the password, which is asked for twice, or\nread as one line when standard input is not a terminal. With --scram the client can\nalso authenticate in steps (SCRAM-SHA-256, see authentication_methods), without the\npassword on the wire; mosquitto does not read such entries.",
 		Example: "  " + c.name + " passwd -c users.passwd alice",
 		Args: func(_ *cobra.Command, args []string) error {
 			want := 2
@@ -34,7 +35,7 @@ func (c *command) passwdCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return c.editPasswords(args, create, force, remove, hash)
+			return c.editPasswords(args, create, force, remove, hash, o)
 		},
 	}
 	f := cmd.Flags()
@@ -42,11 +43,13 @@ func (c *command) passwdCommand() *cobra.Command {
 	f.BoolVarP(&force, "force", "f", false, "with -c: overwrite it")
 	f.BoolVarP(&remove, "delete", "D", false, "delete the user")
 	f.BoolVarP(&hash, "hash", "U", false, "hash the plain text passwords in the file")
+	f.BoolVar(&o.SCRAM, "scram", false, "store what SCRAM-SHA-256 needs")
+	cmd.MarkFlagsMutuallyExclusive("delete", "scram")
 	cmd.MarkFlagsMutuallyExclusive("create", "delete", "hash")
 	return cmd
 }
 
-func (c *command) editPasswords(args []string, create, force, remove, hash bool) error {
+func (c *command) editPasswords(args []string, create, force, remove, hash bool, o auth.HashOptions) error {
 	path := args[0]
 	file, err := openPasswords(path, create, force)
 	if err != nil {
@@ -54,7 +57,7 @@ func (c *command) editPasswords(args []string, create, force, remove, hash bool)
 	}
 	switch {
 	case hash:
-		n, err := file.HashAll(auth.HashOptions{})
+		n, err := file.HashAll(o)
 		if err != nil {
 			return err
 		}
@@ -68,7 +71,7 @@ func (c *command) editPasswords(args []string, create, force, remove, hash bool)
 		if err != nil {
 			return err
 		}
-		if err := file.Set(args[1], password, auth.HashOptions{}); err != nil {
+		if err := file.Set(args[1], password, o); err != nil {
 			return err
 		}
 	}

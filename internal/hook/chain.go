@@ -80,7 +80,8 @@ func (c *Chain) Has(p Point) bool {
 
 // AuthOnRegister asks whether the client may connect. anonymous
 // (allow_anonymous, or the listener's override) allows without asking; the
-// other auth hooks are not affected by it.
+// other auth hooks are not affected by it. A client that has completed an
+// authentication method needs no plugin's word to be allowed.
 func (c *Chain) AuthOnRegister(ctx context.Context, r *Register, anonymous bool) Result {
 	if anonymous {
 		return Allow()
@@ -102,6 +103,9 @@ func (c *Chain) AuthOnRegister(ctx context.Context, r *Register, anonymous bool)
 		if res.Verdict != Next {
 			return res
 		}
+	}
+	if r.Method != "" {
+		return Allow()
 	}
 	return exhausted()
 }
@@ -164,11 +168,17 @@ func (c *Chain) OnAuth(ctx context.Context, a *Auth) Result {
 		return Deny(packet.BadAuthenticationMethod, "")
 	}
 	for _, s := range t.onAuth {
+		if a.owner != nil && a.owner != s.plugin {
+			continue
+		}
 		ans, res := guard(c, s, PointOnAuth, func(h OnAuth) (AuthAnswer, Result) { return h.OnAuth(ctx, a) })
 		switch res.Verdict {
 		case Next:
 		case OK:
-			a.Answer = ans
+			if err := ans.check(); err != nil {
+				return c.invalid(s.plugin, PointOnAuth, err)
+			}
+			a.Answer, a.State, a.owner = ans, ans.State, s.plugin
 			if ans.Continue {
 				res.Reason = packet.ContinueAuthentication
 			}

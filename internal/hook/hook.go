@@ -107,6 +107,9 @@ type Result struct {
 	// Text goes to the log, and to MQTT 5 clients as Reason String when it is
 	// not empty. Never put a credential in it.
 	Text string
+	// ServerReference tells an MQTT 5 client that is refused with 0x9C or 0x9D
+	// where to connect instead.
+	ServerReference string
 }
 
 // Allowed reports whether the operation may go on. A chain never returns Next,
@@ -171,6 +174,10 @@ type Register struct {
 	HasSessionExpiry bool
 	// User are the user properties of the CONNECT.
 	User []message.UserProperty
+	// Method is the authentication method that the client has completed, empty
+	// without one. Then who it is has been proved: a plugin that checks
+	// passwords must Pass, and the chain allows what no plugin decides.
+	Method string
 	// Modifiers is set by the chain when the plugin changed anything. The
 	// identity, clean start and session expiry are already applied to the
 	// fields above; the limits are for the session to put over its settings.
@@ -313,16 +320,23 @@ type DeliverModifiers struct {
 }
 
 // Auth is one step of enhanced authentication, from CONNECT or AUTH
-// (MQTT 5.0 §4.12).
+// (MQTT 5.0 §4.12). One value serves all steps of an exchange: the plugin that
+// answered the first with Continue is asked the others.
 type Auth struct {
 	Client Client
 	Method string
 	Data   []byte
-	// Reauthenticate is set for AUTH with reason 0x19.
+	// Reauthenticate is set in exchanges that began with AUTH 0x19.
 	Reauthenticate bool
-	User           []message.UserProperty
+	// User are the user properties of the packet.
+	User []message.UserProperty
+	// State is what the plugin left in the answer to the step before, nil in
+	// the first one.
+	State any
 	// Answer is set by the chain: what to send back.
 	Answer AuthAnswer
+
+	owner *plugin // who answered Continue
 }
 
 // AuthAnswer is what a plugin answers to a step of enhanced authentication.
@@ -332,8 +346,11 @@ type AuthAnswer struct {
 	Continue bool
 	Data     []byte
 	User     []message.UserProperty
-	// Username, when not empty, is the name that was proved.
+	// Username, when not empty, is the name that was proved. It replaces that of
+	// the CONNECT.
 	Username string
+	// State is handed back with the next step.
+	State any
 }
 
 // Message is what the notifications about single messages carry.

@@ -434,6 +434,59 @@ func TestOnAuth(t *testing.T) {
 	}
 }
 
+// TestOnAuthOwner: the plugin that began an exchange is asked to its end, with
+// what it left.
+func TestOnAuthOwner(t *testing.T) {
+	r := New(Options{})
+	first := &fake{auth: func(*Auth) (AuthAnswer, Result) { return AuthAnswer{}, Pass() }}
+	attach(t, r, "first", first)
+	attach(t, r, "second", &fake{auth: func(a *Auth) (AuthAnswer, Result) {
+		n, _ := a.State.(int)
+		return AuthAnswer{Continue: n < 2, State: n + 1}, Allow()
+	}})
+	a := &Auth{Method: "X"}
+	for i := range 3 {
+		if res := r.Default().OnAuth(t.Context(), a); !res.Allowed() || a.Answer.Continue != (i < 2) || a.State != i+1 {
+			t.Fatalf("step %d: %+v, %+v", i, res, a)
+		}
+		first.auth = func(*Auth) (AuthAnswer, Result) { return AuthAnswer{}, Deny(packet.NotAuthorized, "") }
+	}
+	r.Detach("second")
+	if res := r.Default().OnAuth(t.Context(), a); res.Reason != packet.BadAuthenticationMethod {
+		t.Errorf("%+v", res)
+	}
+}
+
+func TestOnAuthInvalidAnswer(t *testing.T) {
+	for name, ans := range map[string]AuthAnswer{
+		"data": {Data: make([]byte, 65536)}, "username": {Username: "a\x00"}, "user": {User: []message.UserProperty{{Name: "\xff"}}},
+	} {
+		r := New(Options{})
+		attach(t, r, "p", &fake{auth: func(*Auth) (AuthAnswer, Result) { return ans, Allow() }})
+		if res := r.Default().OnAuth(t.Context(), &Auth{}); res.Allowed() {
+			t.Errorf("%s: allowed", name)
+		}
+	}
+}
+
+// TestMethodNeedsNoPlugin: who has proved who it is needs nobody to allow it,
+// and can still be refused.
+func TestMethodNeedsNoPlugin(t *testing.T) {
+	r := New(Options{})
+	f := &fake{}
+	attach(t, r, "p", f)
+	for _, c := range []struct {
+		method string
+		answer Result
+		want   bool
+	}{{"X", Pass(), true}, {"X", Deny(0, ""), false}, {"", Pass(), false}} {
+		f.register = func(*Register) (*RegisterModifiers, Result) { return nil, c.answer }
+		if res := r.Default().AuthOnRegister(t.Context(), &Register{Method: c.method}, false); res.Allowed() != c.want {
+			t.Errorf("%+v: %+v", c, res)
+		}
+	}
+}
+
 func TestChangingHooks(t *testing.T) {
 	f := &fake{
 		deliver: func(d *Deliver) (*DeliverModifiers, Result) {

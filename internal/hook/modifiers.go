@@ -172,6 +172,17 @@ func (m *PropertyModifiers) apply(p *message.Properties) *message.Properties {
 	return &out
 }
 
+// check reports what AUTH and CONNACK cannot carry.
+func (a *AuthAnswer) check() error {
+	if len(a.Data) > maxString {
+		return fmt.Errorf("authentication_data: %d bytes, want %d at most", len(a.Data), maxString)
+	}
+	if err := checkStrings("username", a.Username); err != nil {
+		return err
+	}
+	return checkUser(a.User)
+}
+
 // check reports modifiers that do not fit a SUBSCRIBE of n filters.
 func (m *SubscribeModifiers) check(n int) error {
 	filters := make([]string, len(m.Topics))

@@ -104,6 +104,15 @@ var fromClientReasons = [16]reasonSet{
 	TypeAuth: reasons(ContinueAuthentication, ReAuthenticate), // [MQTT-3.15.2-1]
 }
 
+// ServerReason returns r if a server may send it in a packet of that type, else
+// otherwise: reasons come from plugins and from other packets too.
+func ServerReason(t Type, r, otherwise Reason) Reason {
+	if fromServerReasons[t].has(r) {
+		return r
+	}
+	return otherwise
+}
+
 // reason5 reads an MQTT 5 reason code that the peer may use in this packet.
 func (r *reader) reason5(t Type, server bool) Reason {
 	code := Reason(r.byte())

@@ -43,6 +43,7 @@ type conn struct {
 	will      *queue.Will
 	aliases   map[uint16]string // topic aliases of the client
 	rate      rateLimit
+	auth      *exchange // enhanced authentication, nil without
 
 	maxPacket   uint32 // what the client accepts; 0 any
 	problemInfo bool
@@ -67,12 +68,13 @@ type conn struct {
 	end    *ending
 	timers []*time.Timer
 	alive  *time.Timer // keep-alive
+	reauth *time.Timer // a re-authentication under way
 }
 
 // ending is why a connection ends.
 type ending struct {
 	reason    packet.Reason
-	tell      bool // a DISCONNECT goes out before the close (MQTT 5)
+	tell      bool // CONNACK if the client waits for one, else DISCONNECT (MQTT 5), goes out before the close
 	text      string
 	reference string
 	takeover  bool
@@ -147,6 +149,7 @@ func (c *conn) lost(err error) {
 	switch {
 	case c.q == nil && errors.Is(err, os.ErrDeadlineExceeded):
 		c.m.count.socketCloseTimeout.Inc()
+		c.fail(packet.NotAuthorized, "authentication took too long") // told if there was a CONNECT
 	case !errors.Is(err, io.EOF) && !errors.Is(err, net.ErrClosed) && !errors.Is(err, io.ErrClosedPipe):
 		c.m.count.socketError.Inc()
 	}
@@ -194,18 +197,14 @@ func (c *conn) refuse(err error) {
 	if pe.Reason == packet.PacketTooLarge {
 		c.m.count.invalidSize[c.v()].Inc()
 	}
-	if c.q == nil {
-		if pe.Version != 0 {
-			c.version = pe.Version
-			c.reject(pe.Reason, "")
-		}
-		c.terminate(ending{reason: pe.Reason})
-		return
+	if c.q == nil && pe.Version != 0 {
+		c.version = pe.Version
+		c.out.owe()
 	}
-	c.terminate(ending{reason: pe.Reason, tell: true, text: pe.Msg})
+	c.fail(pe.Reason, pe.Msg)
 }
 
-// fail ends the connection because the client broke the protocol.
+// fail ends the connection and tells the client why, as far as its version can.
 func (c *conn) fail(r packet.Reason, text string) bool {
 	c.terminate(ending{reason: r, tell: true, text: text})
 	return false
@@ -217,8 +216,7 @@ func (c *conn) handle(p packet.Packet) bool {
 		if connect, ok := p.(*packet.Connect); ok {
 			return c.connect(connect)
 		}
-		c.terminate(ending{reason: packet.ProtocolError})
-		return false
+		return c.early(p)
 	}
 	switch p := p.(type) {
 	case *packet.Publish:
@@ -232,13 +230,11 @@ func (c *conn) handle(p packet.Packet) bool {
 	case *packet.Pingreq:
 		c.m.count.pingreqReceived[c.v()].Inc()
 		c.m.count.pingrespSent[c.v()].Inc()
-		c.send(&packet.Pingresp{})
-		return true
+		return c.send(&packet.Pingresp{})
 	case *packet.Disconnect:
 		return c.disconnect(p)
 	case *packet.Auth:
-		c.m.count.received[packet.TypeAuth].inc(c.version, p.Reason)
-		return c.fail(packet.ProtocolError, "no authentication method was agreed on")
+		return c.onAuth(p)
 	}
 	return c.fail(packet.ProtocolError, "unexpected packet") // a second CONNECT [MQTT-3.1.0-2]
 }

@@ -14,22 +14,32 @@ import (
 	"github.com/mqadmin/mqadmin/internal/queue"
 )
 
-// connect handles the first packet: validity, permission, registration, queue,
-// CONNACK. A client that is refused disturbs no session.
+// connect handles the first packet. A client that is refused disturbs no
+// session.
 func (c *conn) connect(p *packet.Connect) bool {
 	c.version, c.bridge = p.Version, p.Bridge
 	c.m.count.connectReceived[c.v()].Inc()
-	c.nc.SetReadDeadline(time.Time{})
 	c.maxPacket, c.problemInfo = p.MaximumPacketSize, p.RequestProblem
+	c.out.owe()
 	assigned, reason := c.identify(p)
-	if reason.Failed() {
-		return c.turnAway(reason, "")
+	switch {
+	case reason.Failed():
+		return c.fail(reason, "")
+	case p.HasAuthMethod:
+		return c.authenticate(p, assigned)
 	}
+	return c.admit(p, assigned)
+}
+
+// admit goes on once the client has said all that it has to: permission,
+// registration, queue, CONNACK.
+func (c *conn) admit(p *packet.Connect, assigned string) bool {
+	c.nc.SetReadDeadline(time.Time{})
 	r := c.hookRegister(p)
 	anonymous := c.set.AllowAnonymous || c.l.Anonymous
 	if res := c.l.Chain.AuthOnRegister(c.ctx, r, anonymous); !res.Allowed() {
 		c.m.log.Info("client was refused", "client", c.id.String(), "peer", c.l.Peer, "reason", res.Reason.String(), "text", res.Text)
-		return c.turnAway(res.Reason, res.Text)
+		return c.refuseBy(res)
 	}
 	c.client = r.Client
 	if r.Client.ID != c.id {
@@ -37,30 +47,28 @@ func (c *conn) connect(p *packet.Connect) bool {
 	}
 	c.modify(r.Modifiers)
 	if reason := c.setWill(p.Will); reason.Failed() {
-		return c.turnAway(reason, "")
+		return c.fail(reason, "")
 	}
 	c.keepAlive = time.Duration(c.limitKeepAlive(p.KeepAlive)) * time.Second
 	c.expiry = c.sessionExpiry(r)
 	c.durable = c.expiry > 0
 	present, reason := c.register(r, p)
 	if reason.Failed() {
-		return c.turnAway(reason, "")
+		return c.fail(reason, "")
 	}
 	c.welcome(p, r, assigned, present)
 	return true
 }
 
-// turnAway answers CONNECT with a refusal and ends the connection.
-func (c *conn) turnAway(r packet.Reason, text string) bool {
-	c.reject(r, text)
-	c.terminate(ending{reason: r})
+// refuseBy ends the connection because a plugin refused the client.
+func (c *conn) refuseBy(r hook.Result) bool {
+	kind := packet.TypeConnack
+	if c.q != nil {
+		kind = packet.TypeDisconnect
+	}
+	reason := packet.ServerReason(kind, r.Reason, packet.NotAuthorized) // [MQTT-3.2.2-8] [MQTT-3.14.2-1]
+	c.terminate(ending{reason: reason, tell: true, text: r.Text, reference: r.ServerReference})
 	return false
-}
-
-// reject writes a CONNACK with a refusal.
-func (c *conn) reject(r packet.Reason, text string) {
-	c.m.count.connack(c.version, r)
-	c.send(&packet.Connack{Reason: r, ReasonString: text})
 }
 
 // identify checks protocol level and client id, and makes one up where the
@@ -74,7 +82,7 @@ func (c *conn) identify(p *packet.Connect) (assigned string, r packet.Reason) {
 	if !slices.Contains(allowed, level) {
 		return "", packet.UnsupportedProtocolVersion
 	}
-	if p.HasAuthMethod {
+	if p.HasAuthMethod && !slices.Contains(c.set.AuthMethods, p.AuthMethod) { // [MQTT-4.12.0-1]
 		return "", packet.BadAuthenticationMethod
 	}
 	name := p.ClientID
@@ -106,6 +114,12 @@ func (c *conn) hookRegister(p *packet.Connect) *hook.Register {
 	}
 	if c.l.HasIdentity {
 		r.Client.Username, r.Client.HasUsername = c.l.Identity, true
+	}
+	if x := c.auth; x != nil {
+		r.Method = x.method
+		if x.user != "" {
+			r.Client.Username, r.Client.HasUsername = x.user, true
+		}
 	}
 	return r
 }
@@ -318,13 +332,14 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 		if r.Modifiers != nil {
 			ack.User = r.Modifiers.User
 		}
+		if x := c.auth; x != nil { // [MQTT-4.12.0-5]
+			ack.AuthMethod, ack.AuthData = x.method, x.step.Answer.Data
+			ack.User = slices.Concat(ack.User, x.step.Answer.User)
+		}
 	}
-	c.m.count.connack(c.version, packet.Success)
-	c.send(ack)
-	c.out.mu.Lock()
-	c.out.att = c.pending // from here on the queue is written, after CONNACK
-	c.out.mu.Unlock()
-	c.Wake()
+	if !c.sendConnack(ack) {
+		return
+	}
 	if c.keepAlive > 0 {
 		c.active.Store(time.Now().UnixNano())
 		limit := c.keepAlive * 3 / 2

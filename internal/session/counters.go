@@ -111,7 +111,7 @@ var (
 // made so that metrics show lists them from the start.
 type counters struct {
 	socketOpen, socketClose, socketCloseTimeout, socketError, bytesReceived, bytesSent *metrics.Counter
-	tooLargeForClient, inboundInterrupted                                              *metrics.Counter
+	tooLargeForClient, inboundInterrupted, authRounds                                  *metrics.Counter
 
 	connectReceived, publishReceived, subscribeReceived, unsubscribeReceived, pingreqReceived perVersion
 	publishSent, subackSent, unsubackSent, pingrespSent                                       perVersion
@@ -164,6 +164,8 @@ func (c *counters) register(r *metrics.Registry) {
 	c.bytesSent = r.Counter("bytes_sent", "Bytes written to clients.")
 	c.tooLargeForClient = r.Counter("mqtt_publish_too_large_drop", "Messages not sent because they exceed the maximum packet size of the client.")
 	c.inboundInterrupted = r.Counter("mqtt_publish_resumed", "QoS 2 messages of clients whose routing was taken up again after an interruption.")
+
+	c.authRounds = r.Counter("mqtt_auth_rounds_exceeded", "Enhanced authentications ended because they took more steps than authentication_max_rounds.")
 
 	c.connectReceived = byVersion(r, "mqtt_connect_received", "CONNECT packets from clients.")
 	c.publishReceived = byVersion(r, "mqtt_publish_received", "PUBLISH packets from clients.")

@@ -45,8 +45,10 @@ func (c *conn) terminate(e ending) {
 		t.Stop()
 	}
 	c.timers = nil
-	if c.alive != nil {
-		c.alive.Stop()
+	for _, t := range []*time.Timer{c.alive, c.reauth} {
+		if t != nil {
+			t.Stop()
+		}
 	}
 	c.mu.Unlock()
 	c.closed.Store(true)
@@ -80,13 +82,8 @@ func (c *conn) leave(e ending) {
 		expiry = 0
 	}
 	will := c.will
-	switch {
-	case e.noWill:
-		if will != nil {
-			c.pending.ClearWill(will)
-		}
-		will = nil
-	case e.takeover && c.set.SuppressWillOnTakeover:
+	// A client that was never accepted has left no will (MQTT 5.0 §3.1.2.5).
+	if e.noWill || c.out.unanswered() || e.takeover && c.set.SuppressWillOnTakeover {
 		if will != nil {
 			c.pending.ClearWill(will)
 		}

@@ -210,7 +210,7 @@ func defaults() *Settings {
 	return &Settings{
 		AllowAnonymous: true, ConnectTimeout: 5 * time.Second, MaxClientIDSize: 100, MaxInflight: 20, MaxOnline: 1000,
 		MaxOffline: 1000, ReceiveMaxBroker: 65535, ReceiveMaxClient: 65535, PersistentExpiry: message.NeverExpires,
-		MaxLastWillDelay: -1, TopicMaxDepth: 10, MaxPendingAcks: 1000,
+		MaxLastWillDelay: -1, TopicMaxDepth: 10, MaxPendingAcks: 1000, AuthMaxRounds: 10,
 	}
 }
 
@@ -311,15 +311,21 @@ type client struct {
 // dial opens a connection whose packets arrive in c.in; the channel is closed
 // with the connection.
 func (n *node) dial(version byte) *client {
+	c := &client{t: n.t, nc: n.pipe(), version: version, in: make(chan packet.Packet, 4096)}
+	n.wg.Go(c.read)
+	return c
+}
+
+// pipe opens a connection of which the other end is served.
+func (n *node) pipe() net.Conn {
 	here, there := net.Pipe()
 	if n.wrap != nil {
 		there = n.wrap(there)
 	}
-	n.wg.Go(func() { n.m.Serve(there, n.info) })
-	c := &client{t: n.t, nc: here, version: version, in: make(chan packet.Packet, 4096)}
-	n.wg.Go(c.read)
+	info := n.info
+	n.wg.Go(func() { n.m.Serve(there, info) })
 	n.t.Cleanup(func() { here.Close() })
-	return c
+	return here
 }
 
 func (c *client) read() {

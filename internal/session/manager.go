@@ -35,10 +35,12 @@ type Settings struct {
 	MaxLastWillDelay                                              time.Duration // negative: as the client wishes
 	TopicMaxDepth                                                 int
 	SuppressWillOnTakeover                                        bool
-	DisconnectUnauthorizedV3                                      bool   // disconnect_on_unauthorized_publish_v3
-	AllowRegister, AllowPublish, AllowSubscribe, AllowUnsubscribe bool   // …_during_netsplit
-	ServerKeepAlive                                               uint16 // largest keepalive told to MQTT 5 clients; 0 none
-	MaxPendingAcks                                                int    // acknowledgements to a 3.x client that may wait at once
+	DisconnectUnauthorizedV3                                      bool     // disconnect_on_unauthorized_publish_v3
+	AllowRegister, AllowPublish, AllowSubscribe, AllowUnsubscribe bool     // …_during_netsplit
+	ServerKeepAlive                                               uint16   // largest keepalive told to MQTT 5 clients; 0 none
+	MaxPendingAcks                                                int      // acknowledgements to a 3.x client that may wait at once
+	AuthMethods                                                   []string // authentication_methods; others are refused with 0x8C
+	AuthMaxRounds                                                 int      // authentication_max_rounds
 }
 
 // Config is what a Manager is made of.

@@ -34,6 +34,7 @@ type output struct {
 	acks    []*ackSlot // in the order of the PUBLISHes
 	pubacks int        // those of QoS 1 among acks
 	att     *queue.Attachment
+	owes    bool          // the client waits for CONNACK
 	last    *ending       // write what is there, DISCONNECT, close
 	feeding chan struct{} // retained messages wait for room
 
@@ -88,16 +89,58 @@ func (o *output) finish(c *conn, e ending) {
 	o.wake(c)
 }
 
-// send encodes an answer. It waits while too many wait for a slow client.
-func (c *conn) send(p packet.Packet) {
+// owe notes that a CONNECT has come, which is answered before the close.
+func (o *output) owe() {
+	o.mu.Lock()
+	o.owes = true
+	o.mu.Unlock()
+}
+
+// unanswered reports whether a CONNECT has had no CONNACK. It does not change
+// any more once the connection ends.
+func (o *output) unanswered() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.owes
+}
+
+// sendConnack accepts the client; from here on its queue is written. It reports
+// false when the connection has ended meanwhile: then the ending is its answer.
+func (c *conn) sendConnack(ack *packet.Connack) bool {
+	o := &c.out
+	o.mu.Lock()
+	fits, over := true, o.last != nil
+	if !over {
+		if o.control, fits = packet.AppendLimit(o.control, c.version, ack, c.maxPacket, true); fits {
+			o.owes, o.att = false, c.pending
+			c.m.count.connack(c.version, packet.Success)
+		}
+	}
+	o.mu.Unlock()
+	if !fits {
+		return c.fail(packet.PacketTooLarge, "")
+	}
+	o.wake(c)
+	return !over
+}
+
+// send encodes an answer. It waits while too many wait for a slow client. An
+// answer that is larger than the client takes, with all left out that may be,
+// ends the connection: the client would wait for it for ever.
+func (c *conn) send(p packet.Packet) bool {
 	o := &c.out
 	o.mu.Lock()
 	for len(o.control) > maxControl && o.last == nil {
 		o.space.Wait()
 	}
-	o.control, _ = packet.AppendLimit(o.control, c.version, p, c.maxPacket, c.problemInfo)
+	var ok bool
+	o.control, ok = packet.AppendLimit(o.control, c.version, p, c.maxPacket, c.problemInfo)
 	o.mu.Unlock()
+	if !ok {
+		return c.fail(packet.PacketTooLarge, "the answer exceeds the maximum packet size")
+	}
 	o.wake(c)
+	return true
 }
 
 // writeSize is when the writer stops gathering and writes.
@@ -204,11 +247,20 @@ func (c *conn) encodeAck(b []byte, a *ackSlot) []byte {
 // farewell writes the last bytes and closes. connected tells that CONNACK went
 // out before.
 func (c *conn) farewell(s *scratch, e *ending, connected bool) {
-	if e.tell && connected && c.version == packet.V5 {
-		s.buf, _ = packet.AppendLimit(s.buf, c.version, &packet.Disconnect{
-			Reason: e.reason, ReasonString: e.text, ServerReference: e.reference,
+	switch {
+	case !e.tell:
+	case c.out.unanswered():
+		r := packet.ServerReason(packet.TypeConnack, e.reason, packet.ServerUnavailable)
+		s.buf, _ = packet.AppendLimit(s.buf, c.version, &packet.Connack{
+			Reason: r, ReasonString: e.text, ServerReference: e.reference,
 		}, c.maxPacket, c.problemInfo)
-		c.m.count.sent[packet.TypeDisconnect].inc(c.version, e.reason)
+		c.m.count.connack(c.version, r)
+	case connected && c.version == packet.V5:
+		r := packet.ServerReason(packet.TypeDisconnect, e.reason, packet.UnspecifiedError)
+		s.buf, _ = packet.AppendLimit(s.buf, c.version, &packet.Disconnect{
+			Reason: r, ReasonString: e.text, ServerReference: e.reference,
+		}, c.maxPacket, c.problemInfo)
+		c.m.count.sent[packet.TypeDisconnect].inc(c.version, r)
 	}
 	if len(s.buf) > 0 {
 		n, _ := c.nc.Write(s.buf) // the connection ends either way
