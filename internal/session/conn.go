@@ -42,6 +42,7 @@ type conn struct {
 	pending   *queue.Attachment // the hold on q
 	will      *queue.Will
 	aliases   map[uint16]string // topic aliases of the client
+	told      *toldAliases      // those towards it
 	rate      rateLimit
 	auth      *exchange // enhanced authentication, nil without
 

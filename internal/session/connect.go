@@ -329,6 +329,7 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 		}
 		ack.MaximumPacketSize = c.dec.MaxSize
 		ack.TopicAliasMaximum = uint16(c.set.TopicAliasMaxClient)
+		c.told = newToldAliases(p.TopicAliasMaximum, c.set.TopicAliasMaxBroker)
 		if r.Modifiers != nil {
 			ack.User = r.Modifiers.User
 		}

@@ -291,8 +291,13 @@ func (c *conn) encode(s *scratch, o *queue.Out, att *queue.Attachment) {
 		c.onDeliver(p, m)
 	}
 	start := len(s.buf)
+	fresh := c.told.put(p)
 	s.buf = packet.AppendPublish(s.buf, c.version, p)
-	if c.maxPacket > 0 && len(s.buf)-start > int(c.maxPacket) { // [MQTT-3.1.2-24]
+	if fresh && c.tooLarge(len(s.buf)-start) { // perhaps for the alias alone
+		p.TopicAlias, fresh = 0, false
+		s.buf = packet.AppendPublish(s.buf[:start], c.version, p)
+	}
+	if c.tooLarge(len(s.buf) - start) {
 		s.buf = s.buf[:start]
 		c.m.count.tooLargeForClient.Inc()
 		if o.PacketID != 0 {
@@ -300,8 +305,14 @@ func (c *conn) encode(s *scratch, o *queue.Out, att *queue.Attachment) {
 		}
 		return
 	}
+	if fresh {
+		c.told.keep(p)
+	}
 	c.m.count.publishSent[c.v()].Inc()
 }
+
+// tooLarge reports whether a packet exceeds what the client takes [MQTT-3.1.2-24].
+func (c *conn) tooLarge(size int) bool { return c.maxPacket > 0 && size > int(c.maxPacket) }
 
 // onDeliver lets plugins change the message.
 func (c *conn) onDeliver(p *packet.Publish, m *message.Message) {
