@@ -2,6 +2,7 @@ package config
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/mqadmin/mqadmin/internal/logging"
 )
@@ -136,6 +137,11 @@ func syslogSettings() []Setting {
 func checkNodeName(v any) bool {
 	name, host, ok := strings.Cut(v.(string), "@")
 	return ok && name != "" && host != "" && !strings.ContainsAny(host, "@ /") && !strings.ContainsAny(name, " \t")
+}
+
+func checkTopicName(v any) bool {
+	s := v.(string)
+	return utf8.ValidString(s) && !strings.ContainsAny(s, "+#\x00") && len(s) <= 65535
 }
 
 func checkRotation(v any) bool {

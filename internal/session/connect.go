@@ -313,6 +313,30 @@ func (c *conn) limitKeepAlive(keep uint16) uint16 {
 	return keep
 }
 
+// responseInfo is response_information for this client: %c, %u and %m as whole
+// levels stand for client id, user name and mountpoint. It is empty when one of
+// them cannot be a level of a topic.
+func (c *conn) responseInfo() string {
+	levels := strings.Split(c.set.ResponseInformation, "/")
+	for i, level := range levels {
+		switch level {
+		case "%c":
+			level = c.id.ClientID
+		case "%u":
+			level = c.client.Username
+		case "%m":
+			level = c.id.Mountpoint
+		default:
+			continue
+		}
+		if level == "" || strings.ContainsAny(level, "/+#") {
+			return ""
+		}
+		levels[i] = level
+	}
+	return strings.Join(levels, "/")
+}
+
 // welcome writes CONNACK and starts what runs beside the reader.
 func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, present bool) {
 	ack := &packet.Connack{SessionPresent: present, Reason: packet.Success}
@@ -332,6 +356,9 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 		c.told = newToldAliases(p.TopicAliasMaximum, c.set.TopicAliasMaxBroker)
 		if r.Modifiers != nil {
 			ack.User = r.Modifiers.User
+		}
+		if p.RequestResponse { // [MQTT-3.1.2-28]
+			ack.ResponseInfo = c.responseInfo()
 		}
 		if x := c.auth; x != nil { // [MQTT-4.12.0-5]
 			ack.AuthMethod, ack.AuthData = x.method, x.step.Answer.Data

@@ -39,6 +39,7 @@ type Settings struct {
 	AllowRegister, AllowPublish, AllowSubscribe, AllowUnsubscribe bool     // …_during_netsplit
 	ServerKeepAlive                                               uint16   // largest keepalive told to MQTT 5 clients; 0 none
 	MaxPendingAcks                                                int      // acknowledgements to a 3.x client that may wait at once
+	ResponseInformation                                           string   // response_information, may hold %c, %u and %m
 	AuthMethods                                                   []string // authentication_methods; others are refused with 0x8C
 	AuthMaxRounds                                                 int      // authentication_max_rounds
 }

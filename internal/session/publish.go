@@ -109,9 +109,11 @@ func (c *conn) unauthorized(slot *ackSlot, res hook.Result) bool {
 	c.m.count.publishAuthError[c.v()].Inc()
 	if c.version == packet.V311 || c.version == packet.V31 && c.set.DisconnectUnauthorizedV3 {
 		slot.skip()
-		return c.fail(res.Reason, res.Text)
+		return c.refuseBy(res)
 	}
-	slot.complete(c.refusal(res.Reason), res.Text)
+	if slot != nil { // [MQTT-3.4.2-1] [MQTT-3.5.2-1]
+		slot.complete(c.refusal(packet.ServerReason(slot.kind, res.Reason, packet.NotAuthorized)), res.Text)
+	}
 	return true
 }
 

@@ -41,6 +41,9 @@ func (c *conn) doSubscribe(p *packet.Subscribe) {
 		copy(reasons, h.Reasons)
 		c.limitSubscriptions(h.Subscriptions, reasons)
 	}
+	for i, r := range reasons { // [MQTT-3.9.3-2]
+		reasons[i] = packet.ServerReason(packet.TypeSuback, r, packet.NotAuthorized)
+	}
 	results := c.enter(h.Subscriptions, reasons)
 	if c.ctx.Err() != nil {
 		return
