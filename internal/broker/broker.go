@@ -60,6 +60,7 @@ type Broker struct {
 	cluster   *cluster.Cluster
 	listeners *listener.Manager
 	hooks     *hook.Registry
+	chain     *hook.Chain // of listeners that choose no plugins, and of queues
 	plugins   []plugin
 	admin     *admin.Server
 	settings  settingsBox
@@ -162,10 +163,10 @@ func (b *Broker) openEngine() (err error) {
 			go b.router.Redispatch(id, d) // not on the queue's goroutine: it may hold its lock
 		},
 		Dropped: func(id message.SessionID, m *message.Message, qos byte, reason string) {
-			b.hooks.Default().OnMessageDrop(&hook.Message{Session: id, Message: m, QoS: qos, Reason: reason})
+			b.chain.OnMessageDrop(&hook.Message{Session: id, Message: m, QoS: qos, Reason: reason})
 		},
 		Stored: func(id message.SessionID, m *message.Message, qos byte) {
-			b.hooks.Default().OnOfflineMessage(&hook.Message{Session: id, Message: m, QoS: qos})
+			b.chain.OnOfflineMessage(&hook.Message{Session: id, Message: m, QoS: qos})
 		},
 		PublishWill: func(id message.SessionID, w queue.Will, done func(error)) { b.sessions.PublishWill(id, w, done) },
 	})
@@ -243,9 +244,6 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	b.queues.Start()
 	b.awaitQuorum(ctx)
 	if err := b.startListeners(); err != nil {
-		return err
-	}
-	if err := b.serveHTTP(serve, group); err != nil {
 		return err
 	}
 	serving(b.servingText())

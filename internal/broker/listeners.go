@@ -10,9 +10,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/mqadmin/mqadmin/internal/config"
 	"github.com/mqadmin/mqadmin/internal/hook"
@@ -21,8 +20,8 @@ import (
 	"github.com/mqadmin/mqadmin/internal/web"
 )
 
-// openListeners makes the manager of MQTT listeners; startListeners opens them
-// once everything below serves.
+// openListeners makes the manager of listeners; startListeners opens them once
+// everything below serves.
 func (b *Broker) openListeners() {
 	b.hooks = hook.New(hook.Options{
 		Logger: b.log.With("part", "hook"), Metrics: b.metrics,
@@ -30,8 +29,9 @@ func (b *Broker) openListeners() {
 			b.log.Crash("plugin "+plugin+" in "+p.String(), value, stack)
 		},
 	})
+	b.chain = b.hooks.Default()
 	b.listeners = listener.New(listener.Options{
-		Listen: net.Listen, Serve: b.serve, ReadFile: os.ReadFile,
+		Listen: listen, Serve: b.serve, Refuse: b.sessions.Refuse, Handler: b.pages, ReadFile: os.ReadFile,
 		OnPanic: func(value any, stack []byte, info *listener.Info) {
 			b.log.Crash("connection from "+info.Peer.String(), value, stack)
 		},
@@ -39,13 +39,34 @@ func (b *Broker) openListeners() {
 	})
 }
 
-func (b *Broker) startListeners() error {
-	for _, l := range b.cfg.Listeners() {
-		if !l.MQTT() {
-			continue
+// listen opens a socket for clients. A unix socket that a killed broker has left
+// behind is replaced; one that somebody serves is not.
+func listen(network, address string) (net.Listener, error) {
+	if network == "unix" {
+		c, err := net.Dial(network, address)
+		if err == nil {
+			c.Close() // in use: Listen says so
+		} else if errors.Is(err, syscall.ECONNREFUSED) {
+			os.Remove(address)
 		}
-		if err := b.listeners.Start(listenerConfig(l)); err != nil {
-			return err
+	}
+	return net.Listen(network, address)
+}
+
+// startListeners opens the listeners of the settings, those for machines last.
+func (b *Broker) startListeners() error {
+	for _, mqtt := range []bool{true, false} {
+		for _, l := range b.cfg.Listeners() {
+			if l.Cluster() || l.MQTT() != mqtt {
+				continue
+			}
+			c := listenerConfig(b.cfg, l)
+			if _, err := b.hooks.Chain(c.AuthPlugins, c.AuthzPlugins); err != nil {
+				return fmt.Errorf("%s: %w", c.Key, err)
+			}
+			if err := b.listeners.Start(c); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -55,12 +76,8 @@ func (b *Broker) startListeners() error {
 // here gives: a security setting is never ignored.
 func refuseUnserved(cfg *config.Config) error {
 	for _, l := range cfg.Listeners() {
-		key := "listener." + l.Type + "." + l.Name
-		switch {
-		case l.Type == "https":
-			return fmt.Errorf("%w: %s: HTTPS is not served by this version; use listener.http on loopback behind a proxy with TLS", config.ErrConfig, key)
-		case l.Cluster() && l.TLS != nil && l.TLS.CRLFile != "":
-			return fmt.Errorf("%w: %s.crlfile: revoked certificates are not checked between nodes by this version; renew the authority instead", config.ErrConfig, key)
+		if l.Cluster() && l.TLS != nil && l.TLS.CRLFile != "" {
+			return fmt.Errorf("%w: listener.%s.%s.crlfile: revoked certificates are not checked between nodes by this version; renew the authority instead", config.ErrConfig, l.Type, l.Name)
 		}
 	}
 	return nil
@@ -70,7 +87,7 @@ func refuseUnserved(cfg *config.Config) error {
 // of crl_refresh_interval, until ctx ends.
 func (b *Broker) refreshRevoked(ctx context.Context) {
 	interval := b.cfg.Duration("crl_refresh_interval")
-	listsRevoked := func(l config.Listener) bool { return l.MQTT() && l.TLS != nil && l.TLS.CRLFile != "" }
+	listsRevoked := func(l config.Listener) bool { return !l.Cluster() && l.TLS != nil && l.TLS.CRLFile != "" }
 	if interval <= 0 || interval == config.Never || !slices.ContainsFunc(b.cfg.Listeners(), listsRevoked) {
 		return
 	}
@@ -82,15 +99,13 @@ func (b *Broker) refreshRevoked(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if err := b.listeners.Reload(); err != nil {
-			b.log.Error("revoked certificates could not be read again; the former lists stay in force", "error", err)
-		}
+		_ = b.listeners.Reload() // logged, and shown by a gauge
 	}
 }
 
 // serve runs one MQTT connection.
 func (b *Broker) serve(conn net.Conn, info *listener.Info) {
-	chain := b.hooks.Default()
+	chain := b.chain
 	if len(info.AuthPlugins)+len(info.AuthzPlugins) > 0 {
 		var err error
 		if chain, err = b.hooks.Chain(info.AuthPlugins, info.AuthzPlugins); err != nil {
@@ -102,8 +117,8 @@ func (b *Broker) serve(conn net.Conn, info *listener.Info) {
 		Name: info.Name, Type: string(info.Type), Mountpoint: info.Mountpoint, AllowedVersions: info.AllowedProtocols,
 		Anonymous: info.AllowAnonymousOverride, Chain: chain, Peer: info.Peer, Local: info.Local,
 		Certificate: info.Certificate, Identity: info.Identity, HasIdentity: info.Identity != "",
-		MaxConnectionLifetime: info.MaxConnectionLifetime,
-		WebSocket:             info.Type == "ws" || info.Type == "wss",
+		MaxConnectionLifetime: info.MaxConnectionLifetime, ForwardConnection: info.ForwardConnectionOpts,
+		WebSocket: info.Type == "ws" || info.Type == "wss",
 	})
 }
 
@@ -111,6 +126,9 @@ func (b *Broker) serve(conn net.Conn, info *listener.Info) {
 func (b *Broker) mqttAddresses() string {
 	var out []string
 	for _, st := range b.listeners.List() {
+		if !st.Config.Type.MQTT() {
+			continue
+		}
 		address := st.Address
 		if st.Port > 0 {
 			address = net.JoinHostPort(st.Address, strconv.Itoa(st.Port))
@@ -123,32 +141,12 @@ func (b *Broker) mqttAddresses() string {
 	return strings.Join(out, ", ")
 }
 
-// serveHTTP serves metrics and health on the HTTP listeners.
-func (b *Broker) serveHTTP(ctx context.Context, group *errgroup.Group) error {
-	handler, err := web.Handler(web.Config{
-		Node: b.name, Namespace: b.cfg.String("prometheus_namespace"),
+// pages returns what an http or https listener serves.
+func (b *Broker) pages(c *listener.Config) (http.Handler, error) {
+	return web.Handler(web.Config{
+		Node: b.name, Namespace: b.cfg.String("prometheus_namespace"), Modules: c.Modules,
 		Readiness: readiness{b}, Metrics: b.metrics, Status: statusPage{b}, Logger: b.log.With("part", "web"),
 	})
-	if err != nil {
-		return err
-	}
-	for _, l := range b.cfg.Listeners() {
-		if l.Type != "http" {
-			continue
-		}
-		ln, err := net.Listen(l.Network, l.Address)
-		if err != nil {
-			return bindError("listener.http."+l.Name, l.Address, err)
-		}
-		srv := web.Server(handler, b.log.With("part", "web"))
-		group.Go(func() error {
-			if err := web.Serve(ctx, srv, ln); err != nil && !errors.Is(err, http.ErrServerClosed) {
-				return fmt.Errorf("serving HTTP on %s: %w", l.Address, err)
-			}
-			return nil
-		})
-	}
-	return nil
 }
 
 // readiness says whether a load balancer should send clients here.
@@ -168,15 +166,10 @@ func (r readiness) Node() []string {
 
 // Listeners implements web.Readiness.
 func (r readiness) Listeners() []web.Listener {
-	types := map[listener.Type]string{"tcp": "mqtt", "ssl": "mqtts", "ws": "mqttws", "wss": "mqttwss"}
 	var out []web.Listener
 	for _, st := range r.b.listeners.List() {
-		name := types[st.Config.Type]
-		if name == "" {
-			name = string(st.Config.Type)
-		}
 		out = append(out, web.Listener{
-			Type: name, Status: string(st.State), Address: st.Address, Port: st.Port,
+			Type: st.Config.Type.Shown(), Status: string(st.State), Address: st.Address, Port: st.Port,
 			Mountpoint: st.Config.Mountpoint, MaxConnections: st.Config.MaxConnections,
 		})
 	}

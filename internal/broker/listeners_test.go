@@ -47,7 +47,6 @@ func pemFiles(t *testing.T) (cert, key string) {
 func TestUnservedProtectionIsRefused(t *testing.T) {
 	cert, key := pemFiles(t)
 	for name, lines := range map[string][]string{
-		"listener.https.a":        {"listener.https.a = 127.0.0.1:1", "listener.https.a.certfile = " + cert, "listener.https.a.keyfile = " + key},
 		"listener.vmqs.a.crlfile": {"listener.vmqs.a = 127.0.0.1:1", "listener.vmqs.a.certfile = " + cert, "listener.vmqs.a.keyfile = " + key, "listener.vmqs.a.cafile = " + cert, "listener.vmqs.a.crlfile = " + cert},
 	} {
 		cfg, err := config.Parse("broker.conf", []byte(strings.Join(lines, "\n")+"\n"), config.Options{})

@@ -49,7 +49,7 @@ func (b *Broker) openClusterPort() error {
 			return bindError("listener."+l.Type+"."+l.Name, l.Address, err)
 		}
 		b.onClose(func() { ln.Close() })
-		b.clusterPorts = append(b.clusterPorts, ln)
+		b.clusterPorts = append(b.clusterPorts, &sizedListener{ln, l.BufferSizes})
 		if b.address == "" {
 			b.address = ln.Addr().String()
 		}
@@ -75,6 +75,23 @@ func (b *Broker) openClusterPort() error {
 	b.port = port
 	b.onClose(func() { _ = port.Close() })
 	return nil
+}
+
+// sizedListener sets the buffers of the sockets that it accepts (buffer_sizes).
+type sizedListener struct {
+	net.Listener
+	sizes config.BufferSizes
+}
+
+// Accept returns the next connection. A system that refuses a size keeps its
+// own: the connection works either way.
+func (l *sizedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if tcp, ok := c.(*net.TCPConn); ok && l.sizes.Receive > 0 {
+		_ = tcp.SetReadBuffer(l.sizes.Receive)
+		_ = tcp.SetWriteBuffer(l.sizes.Send)
+	}
+	return c, err
 }
 
 // peerTLS reads the certificates of listener.vmqs.*.

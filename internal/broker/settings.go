@@ -74,21 +74,28 @@ func willDelay(d time.Duration) time.Duration {
 // limit turns infinity into 0, which packages below read as no limit.
 func limit(n int) int { return int(unlimited(int64(n))) }
 
-// listenerConfig translates one MQTT listener of the settings.
-func listenerConfig(l config.Listener) listener.Config {
+// listenerConfig translates one listener of the settings.
+func listenerConfig(cfg *config.Config, l config.Listener) listener.Config {
 	c := listener.Config{
 		Key:     listener.Key{Type: listener.Type(l.Type), Name: l.Name},
 		Network: l.Network, Address: l.Address, Mountpoint: l.Mountpoint, MaxConnections: limit(l.MaxConnections),
+		MaxRefusals: cfg.Int("listener.max_connection_refusals"), SendBuffer: l.BufferSizes.Send, ReceiveBuffer: l.BufferSizes.Receive,
 		ProxyProtocol: l.ProxyProtocol, ProxyCN: l.ProxyProtocol && l.ProxyProtocolUseCN,
 		AllowedProtocols: l.AllowedProtocolVersions, AllowAnonymousOverride: l.AllowAnonymousOverride,
+		AuthPlugins: l.AuthPlugins, AuthzPlugins: l.AuthzPlugins,
 		MaxConnectionLifetime: l.MaxConnectionLifetime, ForwardConnectionOpts: l.ForwardConnectionOpts,
+		MaxFrame: unlimited(cfg.Bytes("max_ws_frame_size")), MaxRequestLine: l.MaxRequestLineLength, MaxHeaderValue: l.MaxHeaderValueLength,
+		Modules: l.HTTPModules,
+	}
+	if f := l.Forwarded; f != nil {
+		c.Forwarded = &listener.Forwarded{Trusted: f.Trusted, UseCN: f.UseCN, CNHeader: f.CNHeader}
 	}
 	if t := l.TLS; t != nil {
 		c.HandshakeTimeout = t.HandshakeTimeout
 		c.TLS = &listener.TLS{
 			CertFile: t.CertFile, KeyFile: t.KeyFile, CAFile: t.CAFile, CRLFile: t.CRLFile, KeyPassword: t.KeyPassword,
 			RequireCertificate: t.RequireCertificate, UseIdentityAsUsername: t.UseIdentityAsUsername,
-			Depth: t.Depth, Versions: tlsVersions(t), Ciphers: t.Ciphers,
+			Depth: t.Depth, Versions: tlsVersions(t), Ciphers: t.Ciphers, Curves: t.Curves,
 		}
 	}
 	return c

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -14,11 +15,12 @@ import (
 	"github.com/mqadmin/mqadmin/internal/packet"
 )
 
-// testBroker makes a broker in dir that listens on free ports of loopback.
-func testBroker(t *testing.T, dir string) *Broker {
+// testBroker makes a broker in dir that listens on free ports of loopback, with
+// further lines of configuration.
+func testBroker(t *testing.T, dir string, lines ...string) *Broker {
 	t.Helper()
 	text := fmt.Sprintf("data_dir = %[1]s/data\nrun_dir = %[1]s/run\nlog_dir = %[1]s/log\nallow_anonymous = on\nplugins.vmq_passwd = off\nplugins.vmq_acl = off\n"+
-		"listener.tcp.default = 127.0.0.1:0\nlistener.vmq.clustering = 127.0.0.1:0\nlistener.http.default = 127.0.0.1:0\n", dir)
+		"listener.tcp.default = 127.0.0.1:0\nlistener.vmq.clustering = 127.0.0.1:0\nlistener.http.default = 127.0.0.1:0\n", dir) + strings.Join(lines, "\n") + "\n"
 	cfg, err := config.Parse("test.conf", []byte(text), config.Options{})
 	if err != nil {
 		t.Fatal(err)

@@ -31,9 +31,13 @@ type Listener struct {
 	ProxyProtocolUseCN      bool // user name := CN of the PROXY v2 header
 	BufferSizes             BufferSizes
 	TLS                     *TLS // nil on plain listeners
-	HTTPModules             []string
-	MaxRequestLineLength    int // bytes
-	MaxHeaderValueLength    int // bytes
+	// AuthPlugins and AuthzPlugins are the listener's own chains; empty for all
+	// plugins that are enabled.
+	AuthPlugins, AuthzPlugins []string
+	Forwarded                 *Forwarded // nil unless proxy_xff_support is on
+	HTTPModules               []string
+	MaxRequestLineLength      int // bytes
+	MaxHeaderValueLength      int // bytes
 }
 
 // MQTT reports whether MQTT clients connect to this listener.
@@ -54,13 +58,20 @@ func (l Listener) Loopback() bool {
 // BufferSizes of a socket in bytes; 0 leaves the system's default.
 type BufferSizes struct{ Send, Receive, User int }
 
+// Forwarded are the proxy_xff_* options.
+type Forwarded struct {
+	Trusted  []netip.Prefix // the proxies
+	UseCN    bool           // user name := the proxy's header CNHeader
+	CNHeader string
+}
+
 // TLS holds the files and rules of a TLS listener.
 type TLS struct {
 	CAFile, CertFile, KeyFile, CRLFile string
 	KeyPassword                        string
 	MinVersion, MaxVersion             uint16 // tls.VersionTLS12 …
 	Ciphers                            []string
-	Curves                             []string
+	Curves                             []tls.CurveID // empty: Go's choice
 	Depth                              int
 	RequireCertificate                 bool
 	UseIdentityAsUsername              bool
@@ -71,6 +82,7 @@ type TLS struct {
 var (
 	mqttTypes = []string{"tcp", "ssl", "ws", "wss"}
 	tlsTypes  = []string{"ssl", "wss", "https", "vmqs"}
+	webTypes  = []string{"ws", "wss"}
 	httpTypes = []string{"http", "https"}
 	allTypes  = []string{"tcp", "ssl", "ws", "wss", "http", "https", "vmq", "vmqs"}
 )
@@ -166,12 +178,37 @@ func (b *builder) listeners() {
 		if l.TLS != nil && l.TLS.RequireCertificate && l.TLS.CAFile == "" {
 			b.report.add(e.at, "%s requires client certificates but has no listener.%s.cafile to check them against", key, l.Type)
 		}
+		if l.Forwarded != nil && len(l.Forwarded.Trusted) == 0 {
+			b.report.add(e.at, "%s believes X-Forwarded-For but not of whom: set %s.proxy_xff_trusted_intermediate to the addresses of the proxies", key, key)
+		}
+		b.chain(key, "auth_plugins", l.AuthPlugins)
+		b.chain(key, "authz_plugins", l.AuthzPlugins)
 		c.listeners = append(c.listeners, l)
 	}
 	slices.SortFunc(c.listeners, func(x, y Listener) int {
 		return cmp.Or(strings.Compare(x.Type, y.Type), strings.Compare(x.Name, y.Name))
 	})
 	b.sameAddress()
+}
+
+// chain checks the plugins that a listener's own chain names: enabled, and
+// each once.
+func (b *builder) chain(listener, option string, plugins []string) {
+	if len(plugins) == 0 {
+		return
+	}
+	at := b.c.Origin(listener + "." + option)
+	for i, name := range plugins {
+		s, ok := lookup("plugins." + name)
+		switch {
+		case slices.Contains(plugins[:i], name):
+			b.report.add(at, "%s.%s names %s twice", listener, option, name)
+		case !ok || s.Type != TypeFlag || strings.Contains(name, "."):
+			b.report.add(at, "%s.%s: there is no plugin %q", listener, option, name)
+		case !b.c.Flag("plugins." + name):
+			b.report.add(at, "%s.%s names %s, which is not enabled: set plugins.%s = on or leave it out", listener, option, name, name)
+		}
+	}
 }
 
 // unresolved reports that an option of the listener at key is bad already.
@@ -252,6 +289,13 @@ func (c *Config) resolve(key string, l *Listener) {
 	if sizes := list("buffer_sizes"); len(sizes) == 3 {
 		l.BufferSizes = BufferSizes{Send: atoi(sizes[0]), Receive: atoi(sizes[1]), User: atoi(sizes[2])}
 	}
+	l.AuthPlugins, l.AuthzPlugins = list("auth_plugins"), list("authz_plugins")
+	if flag("proxy_xff_support") {
+		l.Forwarded = &Forwarded{
+			Trusted: prefixes(c.String(key + ".proxy_xff_trusted_intermediate")),
+			UseCN:   flag("proxy_xff_use_cn_as_username"), CNHeader: c.String(key + ".proxy_xff_cn_header"),
+		}
+	}
 	if l.HTTPModules = list("http_modules"); slices.Contains(httpTypes, l.Type) && len(l.HTTPModules) == 0 {
 		l.HTTPModules = c.List("http_modules")
 	}
@@ -267,12 +311,17 @@ func (c *Config) tls(key string) *TLS {
 		CAFile: c.String(key + ".cafile"), CertFile: c.String(key + ".certfile"),
 		KeyFile: c.String(key + ".keyfile"), CRLFile: c.String(key + ".crlfile"),
 		KeyPassword: c.String(key + ".keypasswd"), Ciphers: c.List(key + ".ciphers"),
-		Curves: c.List(key + ".eccs"), Depth: c.Int(key + ".depth"),
+		Depth:              c.Int(key + ".depth"),
 		RequireCertificate: c.Flag(key + ".require_certificate"),
 		HandshakeTimeout:   c.Duration(key + ".tls_handshake_timeout"),
 	}
 	if _, ok := lookup(key + ".use_identity_as_username"); ok {
 		t.UseIdentityAsUsername = c.Flag(key + ".use_identity_as_username")
+	}
+	for _, name := range c.List(key + ".eccs") {
+		if id := tlsCurves[name]; id != 0 && !slices.Contains(t.Curves, id) {
+			t.Curves = append(t.Curves, id)
+		}
 	}
 	for _, name := range c.List(key + ".tls_version") {
 		v := tlsVersions[name]
@@ -288,12 +337,53 @@ var tlsVersions = map[string]uint16{
 	"tlsv1.2": tls.VersionTLS12, "tlsv1.3": tls.VersionTLS13,
 }
 
+// tlsCurves are the curves that Go has, in the names of Erlang, SECG and NIST.
+// Others of a list are left out, as a peer does that does not know them.
+var tlsCurves = map[string]tls.CurveID{
+	"secp256r1": tls.CurveP256, "prime256v1": tls.CurveP256, "p256": tls.CurveP256,
+	"secp384r1": tls.CurveP384, "p384": tls.CurveP384,
+	"secp521r1": tls.CurveP521, "p521": tls.CurveP521,
+	"x25519": tls.X25519, "x25519mlkem768": tls.X25519MLKEM768,
+}
+
 func atoi(s string) int {
 	n, _ := strconv.Atoi(s)
 	return n
 }
 
+// prefixes reads addresses and networks that commas, semicolons or blanks
+// separate; nil if one of them is neither.
+func prefixes(text string) []netip.Prefix {
+	var out []netip.Prefix
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return strings.ContainsRune(",; ", r) }) {
+		p, err := netip.ParsePrefix(word)
+		if a, e := netip.ParseAddr(word); e == nil {
+			a = a.Unmap().WithZone("")
+			p, err = netip.PrefixFrom(a, a.BitLen()), nil
+		}
+		if err != nil {
+			return nil
+		}
+		out = append(out, p.Masked())
+	}
+	return out
+}
+
 // The checks below look closer at lists.
+
+func checkPrefixes(v any) bool {
+	text, _ := v.(string)
+	return text == "" || prefixes(text) != nil
+}
+
+func checkCurves(v any) bool {
+	for _, e := range v.([]string) {
+		if tlsCurves[e] != 0 {
+			return true
+		}
+	}
+	return len(v.([]string)) == 0
+}
 
 func checkProtocolVersions(v any) bool {
 	for _, e := range v.([]string) {

@@ -73,7 +73,7 @@ func sessionSettings() []Setting {
 		{Key: "disconnect_on_unauthorized_publish_v3", Type: TypeFlag, Default: off, Runtime: true, Doc: "Close an MQTT 3 connection that publishes where it may not, instead of acknowledging and dropping."},
 		{Key: "max_retained_message_size", Type: TypeBytes, Default: "1MB", Runtime: true, Doc: "Largest payload that is retained; a larger one is refused with 0x97 (MQTT 5), or routed without being retained."},
 		{Key: "max_retained_bytes", Type: TypeBytes, Words: []string{infinity}, Default: "1GB", Runtime: true, Doc: "How much memory all retained messages may take together; beyond, new topics are not retained, and counted."},
-		{Key: "max_ws_frame_size", Type: TypeBytes, Words: []string{infinity}, Default: "268435456", Status: NotYet, Reason: "the limit of a packet, max_message_size, applies", Doc: "Largest WebSocket frame in bytes; larger ones close the connection."},
+		{Key: "max_ws_frame_size", Type: TypeBytes, Words: []string{infinity}, Default: "268435456", Doc: "Largest WebSocket message in bytes, all its frames together; a larger one closes the connection with status 1009. infinity leaves it to max_message_size."},
 		{Key: "tcp_listen_options", Status: NoEffect, Reason: "sockets always have no-delay and keep-alive; see listener.tcp.buffer_sizes", Doc: "Erlang's socket options."},
 	}, sessionInternals()...)
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"bufio"
 	"crypto/tls"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -127,6 +128,47 @@ listener.http.f.http_modules = [vmq_metrics_http]
 	}
 }
 
+func TestListenerChainsAndProxies(t *testing.T) {
+	c := parse(t, `
+listener.tcp.a = 127.0.0.1:1
+listener.tcp.a.auth_plugins = [vmq_passwd]
+listener.tcp.a.authz_plugins = vmq_acl,vmq_passwd
+listener.ws.proxy_xff_support = on
+listener.ws.proxy_xff_trusted_intermediate = 10.0.0.0/8; ::1, 192.168.0.1
+listener.ws.b = 127.0.0.1:2
+listener.ws.b.proxy_xff_use_cn_as_username = on
+listener.ws.c = 127.0.0.1:3
+listener.ws.c.proxy_xff_support = off
+`)
+	l := slices.DeleteFunc(c.Listeners(), Listener.Cluster)
+	if d := cmp.Diff([][]string{{"vmq_passwd"}, {"vmq_acl", "vmq_passwd"}}, [][]string{l[0].AuthPlugins, l[0].AuthzPlugins}); d != "" {
+		t.Error(d)
+	}
+	want := &Forwarded{UseCN: true, CNHeader: "x-ssl-client-cn", Trusted: []netip.Prefix{
+		netip.MustParsePrefix("10.0.0.0/8"), netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("192.168.0.1/32"),
+	}}
+	if d := cmp.Diff(want, l[1].Forwarded, cmp.Comparer(func(a, b netip.Prefix) bool { return a == b })); d != "" {
+		t.Error(d)
+	}
+	if l[2].Forwarded != nil {
+		t.Errorf("turned off: %+v", l[2].Forwarded)
+	}
+	for line, want := range map[string]string{
+		"plugins.vmq_acl = off\nlistener.tcp.a.authz_plugins = vmq_acl": "x.conf:3:1: listener.tcp.a.authz_plugins names vmq_acl, which is not enabled: set plugins.vmq_acl = on or leave it out",
+		"listener.tcp.a.auth_plugins = vmq_passwd, vmq_passwd":          "x.conf:2:1: listener.tcp.a.auth_plugins names vmq_passwd twice",
+		"listener.tcp.a.auth_plugins = a.b":                             `x.conf:2:1: listener.tcp.a.auth_plugins: there is no plugin "a.b"`,
+		"listener.ws.b = 127.0.0.1:2\nlistener.ws.b.proxy_xff_support = on": "x.conf:2:1: listener.ws.b believes X-Forwarded-For but not of whom: " +
+			"set listener.ws.b.proxy_xff_trusted_intermediate to the addresses of the proxies",
+		"listener.ws.proxy_xff_trusted_intermediate = proxy": `x.conf:2:46: listener.ws.proxy_xff_trusted_intermediate: ` +
+			`expected IP addresses or networks (10.0.0.0/8) separated by commas, found "proxy"`,
+	} {
+		_, err := Parse("x.conf", []byte("listener.tcp.a = 127.0.0.1:1\n"+line), Options{})
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s:\n%v", line, err)
+		}
+	}
+}
+
 func TestListenerTLS(t *testing.T) {
 	pem := "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
 	d := disk{"/c": pem, "/k": pem, "/ca": pem}
@@ -140,6 +182,7 @@ listener.ssl.default.use_identity_as_username = on
 listener.ssl.default.tls_version = tlsv1.3
 listener.ssl.default.tls_handshake_timeout = infinity
 listener.ssl.ciphers = ECDHE-A:ECDHE-B
+listener.ssl.eccs = [sect571r1, secp384r1, x25519]
 `), Options{Glob: d.options().Glob, ReadFile: func(name string) ([]byte, error) {
 		return d.options().ReadFile("/" + strings.TrimPrefix(filepath.ToSlash(name), "/"))
 	}})
@@ -148,7 +191,7 @@ listener.ssl.ciphers = ECDHE-A:ECDHE-B
 	}
 	want := &TLS{
 		CAFile: "ca", CertFile: "/c", KeyFile: "/k", MinVersion: tls.VersionTLS13, MaxVersion: tls.VersionTLS13, Depth: 1,
-		Ciphers: []string{"ECDHE-A", "ECDHE-B"}, RequireCertificate: true, UseIdentityAsUsername: true, HandshakeTimeout: Never,
+		Ciphers: []string{"ECDHE-A", "ECDHE-B"}, Curves: []tls.CurveID{tls.CurveP384, tls.X25519}, RequireCertificate: true, UseIdentityAsUsername: true, HandshakeTimeout: Never,
 	}
 	if d := cmp.Diff(want, c.Listeners()[0].TLS); d != "" {
 		t.Error(d)

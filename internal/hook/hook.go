@@ -141,6 +141,9 @@ type Connection struct {
 	// Peer is where the client is, after PROXY protocol or X-Forwarded-For;
 	// invalid for unix sockets.
 	Peer netip.AddrPort
+	// What follows is only there when the listener has forward_connection_opts:
+	// plugins hand it to other systems.
+
 	// ListenerName and ListenerType are those of listener.<type>.<name>.
 	ListenerName, ListenerType string
 	// Local is the address that accepted the connection.

@@ -25,8 +25,7 @@ func (e *entry) prepare(c net.Conn) (net.Conn, *Info, error) {
 	info := &Info{Config: &e.cfg}
 	conn := c
 	if e.cfg.ProxyProtocol {
-		pc := proxyproto.NewConn(c, proxyproto.WithPolicy(proxyproto.REQUIRE),
-			proxyproto.SetReadHeaderTimeout(e.cfg.HandshakeTimeout))
+		pc := e.proxyConn(c)
 		if err := e.proxied(pc, info); err != nil {
 			return nil, nil, err
 		}

@@ -377,7 +377,7 @@ func TestForwarded(t *testing.T) {
 		{name: "cn", peer: "10.0.0.2", xff: "1.2.3.4", useCN: true, cn: "dev", want: "1.2.3.4:0", ok: true},
 		{name: "cn missing", peer: "10.0.0.2", xff: "1.2.3.4", useCN: true},
 	} {
-		f := &Forwarded{Trusted: []netip.Addr{proxy, second}, UseCN: c.useCN, CNHeader: "x-ssl-client-cn"}
+		f := &Forwarded{Trusted: []netip.Prefix{netip.PrefixFrom(proxy, 32), netip.PrefixFrom(second, 32)}, UseCN: c.useCN, CNHeader: "x-ssl-client-cn"}
 		r := httptest.NewRequest(http.MethodGet, "/mqtt", nil)
 		if c.xff != "" {
 			r.Header.Set("X-Forwarded-For", c.xff)

@@ -1,6 +1,7 @@
 package listener
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"log/slog"
@@ -28,15 +29,18 @@ type entry struct {
 	secrets *secrets // nil without TLS
 	wg      sync.WaitGroup
 
+	handler http.Handler  // http and https
+	slots   chan struct{} // one for each refusal that is being answered
+
 	active, all, refusedHere, failedHere atomic.Int64
-	refused, failed                      *metrics.Counter
+	refused, unanswered, failed          *metrics.Counter
 
 	mu    sync.Mutex // guards what follows
 	st    State
 	bound string // what the last open bound
 	acc   *acceptor
-	web   *http.Server // ws and wss
-	conns map[net.Conn]struct{}
+	web   *http.Server          // ws and wss
+	conns map[net.Conn]struct{} // with those that are being refused
 }
 
 // newEntry prepares a listener without opening it.
@@ -47,13 +51,26 @@ func newEntry(c Config, o *Options) (*entry, error) {
 	label := metrics.Label{Name: "listener", Value: string(c.Type) + "." + c.Name}
 	e := &entry{
 		cfg: c, o: o, log: o.Logger.With("listener", c.Key.String()), st: Stopped, bound: c.Address,
-		conns:   map[net.Conn]struct{}{},
-		refused: o.Metrics.Counter("listener_connections_refused", "connections closed because of max_connections", label),
-		failed:  o.Metrics.Counter("listener_connections_failed", "connections closed before MQTT began: PROXY header, TLS, WebSocket", label),
+		conns: map[net.Conn]struct{}{}, slots: make(chan struct{}, c.MaxRefusals),
+		refused:    o.Metrics.Counter("listener_connections_refused", "connections refused because of max_connections", label),
+		unanswered: o.Metrics.Counter("listener_refusals_unanswered", "refused connections closed without an answer because of max_connection_refusals", label),
+		failed:     o.Metrics.Counter("listener_connections_failed", "connections closed before MQTT began: PROXY header, TLS, WebSocket", label),
 	}
 	if c.TLS != nil {
 		var err error
 		if e.secrets, err = newSecrets(c.Key, *c.TLS, o.ReadFile); err != nil {
+			return nil, err
+		}
+		o.Metrics.Gauge("listener_tls_error", "1 while the certificate files of a listener cannot be used as they are", func() int64 {
+			if e.secrets.failed.Load() {
+				return 1
+			}
+			return 0
+		}, label)
+	}
+	if !c.Type.MQTT() {
+		var err error
+		if e.handler, err = o.Handler(&e.cfg); err != nil {
 			return nil, err
 		}
 	}
@@ -73,8 +90,8 @@ func (e *entry) open() error {
 	}
 	acc := &acceptor{Listener: ln, e: e, done: make(chan struct{}), ended: make(chan struct{})}
 	e.acc, e.st, e.bound = acc, Running, ln.Addr().String()
-	if e.cfg.Type.web() {
-		srv := e.newWebServer()
+	if e.cfg.Type.served() {
+		srv := e.newServer()
 		e.web = srv
 		e.wg.Go(func() {
 			defer close(acc.ended)
@@ -91,8 +108,8 @@ func (e *entry) open() error {
 	return nil
 }
 
-// webListener puts PROXY protocol and TLS over the acceptor of a WebSocket
-// listener, where net/http runs both on the connection's goroutine.
+// webListener puts PROXY protocol and TLS over an acceptor for net/http, which
+// runs both on the connection's goroutine.
 func (e *entry) webListener(ln net.Listener) net.Listener {
 	if e.cfg.ProxyProtocol {
 		ln = &proxyproto.Listener{
@@ -119,7 +136,7 @@ func (e *entry) shut(kill bool) {
 	if acc != nil {
 		acc.stop()
 		if web != nil {
-			_ = web.Close() // upgraded connections are no longer the server's
+			e.endRequests(web)
 		}
 		<-acc.ended
 	}
@@ -136,6 +153,20 @@ func (e *entry) shut(kill bool) {
 	for _, c := range victims {
 		c.Close()
 	}
+}
+
+// requestGrace is how long the requests of a stopped HTTP listener may go on.
+const requestGrace = time.Second
+
+// endRequests ends what net/http has. Upgraded connections are no longer the
+// server's.
+func (e *entry) endRequests(srv *http.Server) {
+	if !e.cfg.Type.MQTT() {
+		ctx, cancel := context.WithTimeout(context.Background(), requestGrace)
+		defer cancel()
+		_ = srv.Shutdown(ctx) // what did not finish in time is closed next
+	}
+	_ = srv.Close()
 }
 
 // state returns the current state.
@@ -234,12 +265,13 @@ const (
 func (a *acceptor) Accept() (net.Conn, error) {
 	pause := minPause
 	for {
-		c, err := a.Listener.Accept()
+		raw, err := a.Listener.Accept()
 		if err == nil {
-			if c = a.counted(c); a.e.admit(c) {
+			a.e.buffers(raw)
+			if c := a.counted(raw); a.e.admit(c) {
 				return c, nil
 			}
-			rawClose(c)
+			a.e.turnAway(raw)
 			pause = minPause
 			continue
 		}
@@ -256,9 +288,9 @@ func (a *acceptor) Accept() (net.Conn, error) {
 	}
 }
 
-// counted wraps connections of WebSocket listeners only.
+// counted wraps connections that net/http has.
 func (a *acceptor) counted(c net.Conn) net.Conn {
-	if a.e.cfg.Type.web() {
+	if a.e.cfg.Type.served() {
 		return &webConn{Conn: c, e: a.e}
 	}
 	return c
@@ -288,7 +320,7 @@ func (a *acceptor) Close() error {
 	return nil
 }
 
-// webConn is a connection of a WebSocket listener: net/http may close it
+// webConn is a connection of net/http, which may close it
 // without any handler having run, so the count hangs on Close.
 type webConn struct {
 	net.Conn
@@ -306,12 +338,4 @@ func (c *webConn) Close() error {
 		c.e.forget(c)
 	})
 	return nil
-}
-
-// rawClose closes a connection that was never admitted.
-func rawClose(c net.Conn) {
-	if w, ok := c.(*webConn); ok {
-		c = w.Conn
-	}
-	c.Close()
 }

@@ -1,6 +1,7 @@
-// Package listener opens, suspends and stops the doors for MQTT clients: tcp,
-// ssl, ws, wss and unix sockets, with PROXY protocol, client certificates and
-// a limit on connections. What comes in is handed to one func as a net.Conn;
+// Package listener opens, suspends and stops the doors of the broker: tcp, ssl,
+// ws, wss and unix sockets for MQTT clients, http and https for machines, with
+// PROXY protocol, client certificates and a limit on connections. What comes in
+// for MQTT is handed to one func as a net.Conn, requests to an http.Handler;
 // nothing here knows MQTT. The accept loop of plain and TLS listeners is
 // mochi-mqtt's listeners.Net; its WebSocket listener binds by itself and keeps
 // no limits, so WebSockets are net/http and coder/websocket.
@@ -12,6 +13,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,12 +21,14 @@ import (
 // Type is the transport of a listener, as in listener.<type>.<name>.
 type Type string
 
-// The types for MQTT clients.
+// The types: four for MQTT clients, two for metrics, health and status.
 const (
-	TCP Type = "tcp"
-	SSL Type = "ssl"
-	WS  Type = "ws"
-	WSS Type = "wss"
+	TCP   Type = "tcp"
+	SSL   Type = "ssl"
+	WS    Type = "ws"
+	WSS   Type = "wss"
+	HTTP  Type = "http"
+	HTTPS Type = "https"
 )
 
 // Shown returns the type as listener show and status.json print it.
@@ -38,15 +42,22 @@ func (t Type) Shown() string {
 		return "mqttws"
 	case WSS:
 		return "mqttwss"
+	case HTTP, HTTPS:
 	}
 	return string(t)
 }
 
 // secure reports whether the type speaks TLS.
-func (t Type) secure() bool { return t == SSL || t == WSS }
+func (t Type) secure() bool { return t == SSL || t == WSS || t == HTTPS }
 
 // web reports whether the type speaks WebSocket.
 func (t Type) web() bool { return t == WS || t == WSS }
+
+// served reports whether net/http has the accept loop.
+func (t Type) served() bool { return t.web() || !t.MQTT() }
+
+// MQTT reports whether MQTT clients connect to the type.
+func (t Type) MQTT() bool { return t != HTTP && t != HTTPS }
 
 // Key names a listener: listener.<type>.<name>.
 type Key struct {
@@ -63,8 +74,13 @@ type Config struct {
 	// Network is tcp or unix, Address what it listens on: see ParseAddress.
 	Network, Address string
 	Mountpoint       string
-	// MaxConnections are served at a time; 0 for no limit.
-	MaxConnections int
+	// MaxConnections are served at a time; 0 for no limit. Of those beyond,
+	// MaxRefusals are answered at a time, the others closed without a word, as
+	// all are before a TLS handshake.
+	MaxConnections, MaxRefusals int
+	// SendBuffer and ReceiveBuffer are the sizes of the socket's buffers in
+	// bytes; 0 leaves them to the system.
+	SendBuffer, ReceiveBuffer int
 	// HandshakeTimeout bounds PROXY header, TLS handshake and WebSocket upgrade
 	// together; 0 for 5 s.
 	HandshakeTimeout time.Duration
@@ -75,12 +91,17 @@ type Config struct {
 	// ProxyCN takes the client certificate's CN that a PROXY v2 header carries
 	// as user name.
 	ProxyCN bool
-	// TLS is for ssl and wss only.
+	// TLS is for ssl, wss and https only.
 	TLS *TLS
 	// Forwarded is for ws and wss: X-Forwarded-For of a trusted proxy.
 	Forwarded *Forwarded
-	// MaxHeader bounds the HTTP request of ws and wss in bytes; 0 for 16 KiB.
-	MaxHeader int
+	// MaxRequestLine and MaxHeaderValue bound the HTTP request of ws, wss, http
+	// and https in bytes; 0 for 8000 and 4096.
+	MaxRequestLine, MaxHeaderValue int
+	// MaxFrame bounds a WebSocket message in bytes; 0 for no limit.
+	MaxFrame int64
+	// Modules are what an http or https listener serves; for Options.Handler.
+	Modules []string
 
 	// The rest is for the session and for listener show.
 
@@ -95,9 +116,9 @@ type Config struct {
 
 // Forwarded are the proxy_xff_* options.
 type Forwarded struct {
-	// Trusted are the addresses of the proxies; requests from elsewhere are
+	// Trusted are the networks of the proxies; requests from elsewhere are
 	// refused.
-	Trusted []netip.Addr
+	Trusted []netip.Prefix
 	// UseCN takes the user name from CNHeader, as set by the proxy.
 	UseCN    bool
 	CNHeader string
@@ -194,12 +215,12 @@ func cutLast(s string) (before, after string, ok bool) {
 func (c *Config) check() error {
 	fail := func(msg string) error { return fmt.Errorf("%s: %s: %w", c.Key, msg, ErrConfig) }
 	switch {
-	case c.Type != TCP && c.Type != SSL && c.Type != WS && c.Type != WSS:
-		return fail("the type must be tcp, ssl, ws or wss")
+	case !slices.Contains([]Type{TCP, SSL, WS, WSS, HTTP, HTTPS}, c.Type):
+		return fail("the type must be tcp, ssl, ws, wss, http or https")
 	case c.Type.secure() && c.TLS == nil:
 		return fail("certfile and keyfile are missing")
 	case !c.Type.secure() && c.TLS != nil:
-		return fail("TLS options need type ssl or wss")
+		return fail("TLS options need type ssl, wss or https")
 	case c.ProxyCN && !c.ProxyProtocol:
 		return fail("proxy_protocol_use_cn_as_username needs proxy_protocol = on")
 	case c.Forwarded != nil && !c.Type.web():

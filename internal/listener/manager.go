@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"sync"
@@ -23,6 +24,11 @@ type Options struct {
 	// of its own; the connection is closed afterwards. For tcp without PROXY
 	// protocol it is what Listen's listener returned.
 	Serve func(conn net.Conn, info *Info)
+	// Refuse answers a connection beyond MaxConnections of a plain tcp listener
+	// within its deadline; nil closes it without an answer.
+	Refuse func(conn net.Conn)
+	// Handler returns what an http or https listener serves.
+	Handler func(c *Config) (http.Handler, error)
 	// ReadFile returns the content of certificate files.
 	ReadFile func(path string) ([]byte, error)
 	// OnPanic is told of a panic of Serve, for the crash log; the connection is
@@ -60,7 +66,7 @@ func New(o Options) *Manager {
 func (m *Manager) count(web, other bool) int64 {
 	var n int64
 	for _, e := range m.entries() {
-		if e.cfg.Type.web() && web || !e.cfg.Type.web() && other {
+		if t := e.cfg.Type; t.web() && web || t.MQTT() && !t.web() && other {
 			n += e.active.Load()
 		}
 	}
@@ -132,12 +138,15 @@ func (m *Manager) with(k Key, doing string, fn func(*entry) error) error {
 	return fn(e)
 }
 
-// SuspendAll closes all listening sockets, as cluster leave does first.
+// SuspendAll closes all listening sockets for MQTT, as cluster leave does
+// first; metrics and health are served on.
 func (m *Manager) SuspendAll() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, e := range m.all {
-		e.shut(false)
+		if e.cfg.Type.MQTT() {
+			e.shut(false)
+		}
 	}
 }
 
@@ -158,20 +167,29 @@ func (m *Manager) ResumeAll() error {
 }
 
 // Reload reads the certificate files of all listeners again. Those that cannot
-// be used leave the former ones in force. Connections are not touched.
+// be used leave the former ones in force, which is logged once for as long as
+// the reason is the same, and shown by the gauge listener_tls_error.
+// Connections are not touched.
 func (m *Manager) Reload() error {
 	var errs []error
 	for _, e := range m.entries() {
-		if e.secrets == nil {
-			continue
-		}
-		if err := e.secrets.load(); err != nil {
-			errs = append(errs, err)
-			m.o.Logger.Error("certificates cannot be reloaded; the former ones stay in force",
-				"listener", e.cfg.Key.String(), "error", err)
+		if e.secrets != nil {
+			errs = append(errs, e.secrets.reload(e.log))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// Files lists the certificate files of all listeners, for whoever watches them.
+func (m *Manager) Files() []string {
+	var out []string
+	for _, e := range m.entries() {
+		if e.secrets != nil {
+			out = append(out, e.secrets.files()...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }
 
 // Find returns the listener of an address and port, as listener stop names it.

@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -66,6 +68,42 @@ func TestMaxConnections(t *testing.T) {
 	first.Close()
 	await(t, m, "room", func(s Status) bool { return s.Active == 1 })
 	roundTrip(t, dial(t, "tcp", addr))
+}
+
+// Of the connections beyond the limit so many are answered at a time as there
+// are slots; stopping the listener ends them.
+func TestRefusalsAreBounded(t *testing.T) {
+	e := newEcho()
+	reg := metrics.New()
+	asked, answer := make(chan net.Conn), make(chan struct{})
+	m, addr := start(t, Options{Serve: e.serve, Metrics: reg, Refuse: func(c net.Conn) {
+		asked <- c
+		<-answer
+		_, _ = c.Write([]byte("busy"))
+	}}, Config{Key: tcpKey, MaxConnections: 1, MaxRefusals: 1})
+	roundTrip(t, dial(t, "tcp", addr))
+	told := dial(t, "tcp", addr)
+	<-asked
+	wantClosed(t, dial(t, "tcp", addr))
+	answer <- struct{}{}
+	if got, err := io.ReadAll(told); err != nil || string(got) != "busy" {
+		t.Errorf("%q, %v", got, err)
+	}
+	told.Close()
+	unanswered := reg.Counter("listener_refusals_unanswered", "", metrics.Label{Name: "listener", Value: "tcp.default"})
+	if s := m.List()[0]; s.Refused != 2 || unanswered.Value() != 1 || s.Active != 1 {
+		t.Errorf("%+v, %d unanswered", s, unanswered.Value())
+	}
+	for len(m.all[tcpKey].slots) > 0 { // given back once the client has closed
+		runtime.Gosched()
+	}
+	held := dial(t, "tcp", addr)
+	<-asked
+	if err := m.Stop(tcpKey, true); err != nil {
+		t.Fatal(err)
+	}
+	wantClosed(t, held)
+	close(answer)
 }
 
 func TestSuspendResumeStop(t *testing.T) {

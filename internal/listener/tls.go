@@ -1,13 +1,16 @@
 package listener
 
 import (
+	"bytes"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 )
 
@@ -31,6 +34,8 @@ type TLS struct {
 	Versions []string
 	// Ciphers for TLS 1.2, in OpenSSL's or IANA's names; empty for Go's choice.
 	Ciphers []string
+	// Curves for the key exchange; empty for Go's choice.
+	Curves []tls.CurveID
 }
 
 // secrets holds the TLS configuration of a listener, as last loaded.
@@ -39,6 +44,12 @@ type secrets struct {
 	cfg  TLS
 	read func(string) ([]byte, error)
 	good atomic.Pointer[tls.Config]
+	// failed tells that the files cannot be used as they are now.
+	failed atomic.Bool
+
+	mu      sync.Mutex // guards what follows; held while reloading
+	lastErr string     // so that a lasting error is logged once
+
 	// server is what connections are given. It follows good, and it is one for
 	// all of them because it holds the keys of session tickets.
 	server *tls.Config
@@ -54,9 +65,35 @@ func newSecrets(k Key, c TLS, read func(string) ([]byte, error)) (*secrets, erro
 	return s, s.load()
 }
 
+// reload reads the files again and logs what has become of them.
+func (s *secrets) reload(log *slog.Logger) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	err := s.load()
+	s.failed.Store(err != nil)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	switch {
+	case text == s.lastErr:
+	case err != nil:
+		log.Error("certificates cannot be reloaded; the former ones stay in force", "error", err)
+	default:
+		log.Info("certificates are good again")
+	}
+	s.lastErr = text
+	return err
+}
+
+// files lists what load reads.
+func (s *secrets) files() []string {
+	return slices.DeleteFunc([]string{s.cfg.CertFile, s.cfg.KeyFile, s.cfg.CAFile, s.cfg.CRLFile}, func(f string) bool { return f == "" })
+}
+
 // load reads the files; on an error the former configuration stays.
 func (s *secrets) load() error {
-	c := &tls.Config{MinVersion: tls.VersionTLS12}
+	c := &tls.Config{MinVersion: tls.VersionTLS12, CurvePreferences: s.cfg.Curves}
 	for _, step := range []func(*tls.Config) error{s.versions, s.ciphers, s.certificate, s.clients} {
 		if err := step(c); err != nil {
 			return err
@@ -189,7 +226,8 @@ func (s *secrets) clients(c *tls.Config) error {
 	return nil
 }
 
-// parseCertificates reads all PEM certificates.
+// parseCertificates reads all PEM certificates. An error tells the line behind
+// the block that it is about.
 func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for block, rest := pem.Decode(data); block != nil; block, rest = pem.Decode(rest) {
@@ -198,7 +236,7 @@ func parseCertificates(data []byte) ([]*x509.Certificate, error) {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("certificate that ends at line %d: %w", bytes.Count(data[:len(data)-len(rest)], []byte("\n")), err)
 		}
 		out = append(out, c)
 	}

@@ -3,7 +3,6 @@ package listener
 import (
 	"context"
 	"crypto/tls"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/netip"
@@ -20,35 +19,19 @@ import (
 // [MQTT-6.0.0-4] and what clients of MQTT 3.1 send.
 var subprotocols = []string{"mqtt", "mqttv3.1"}
 
-// defaultMaxHeader bounds the request line and headers of an upgrade.
-const defaultMaxHeader = 16 << 10
-
 // closeGrace is how long a client has to answer our close frame.
 const closeGrace = time.Second
 
 // connKey finds the connection in the context of its request.
 type connKey struct{}
 
-// newWebServer returns the HTTP side of a ws or wss listener. It serves the
-// upgrade on /mqtt, VerneMQ's path, and on / for clients that send none.
-func (e *entry) newWebServer() *http.Server {
+// upgrades serves the upgrade on /mqtt, VerneMQ's path, and on / for clients
+// that send none.
+func (e *entry) upgrades() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", e.upgrade)
 	mux.HandleFunc("GET /mqtt", e.upgrade)
-	protocols := &http.Protocols{}
-	protocols.SetHTTP1(true) // an upgrade exists in HTTP/1.1 only
-	limit := e.cfg.MaxHeader
-	if limit == 0 {
-		limit = defaultMaxHeader
-	}
-	return &http.Server{
-		Handler: mux, Protocols: protocols, MaxHeaderBytes: limit,
-		ReadHeaderTimeout: e.cfg.HandshakeTimeout, ReadTimeout: e.cfg.HandshakeTimeout,
-		WriteTimeout: e.cfg.HandshakeTimeout, IdleTimeout: e.cfg.HandshakeTimeout,
-		ErrorLog:    slog.NewLogLogger(e.log.Handler(), slog.LevelDebug),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
-		ConnState:   e.connState,
-	}
+	return mux
 }
 
 // connState counts connections that end without having been upgraded.
@@ -80,6 +63,9 @@ func (e *entry) upgrade(w http.ResponseWriter, r *http.Request) {
 	c := &wsConn{
 		Conn: websocket.NetConn(context.WithoutCancel(r.Context()), ws, websocket.MessageBinary),
 		ws:   ws, raw: conn, info: info, closed: make(chan struct{}),
+	}
+	if n := e.cfg.MaxFrame; n > 0 {
+		ws.SetReadLimit(n) // of a message; NetConn has taken the library's away
 	}
 	defer func() {
 		_ = c.Close()
@@ -134,7 +120,7 @@ func offers(r *http.Request, wanted []string) bool {
 // proxy. Each proxy appends to the header, so the client is the last address
 // that is not a trusted proxy's; what stands before it may be forged.
 func (f *Forwarded) apply(r *http.Request, info *Info) bool {
-	if !slices.Contains(f.Trusted, info.Peer.Addr()) {
+	if !f.trusts(info.Peer.Addr()) {
 		return false
 	}
 	hops := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
@@ -143,8 +129,9 @@ func (f *Forwarded) apply(r *http.Request, info *Info) bool {
 		if err != nil {
 			break
 		}
-		info.Peer = netip.AddrPortFrom(addr.Unmap(), 0)
-		if !slices.Contains(f.Trusted, addr.Unmap()) {
+		addr = addr.Unmap()
+		info.Peer = netip.AddrPortFrom(addr, 0)
+		if !f.trusts(addr) {
 			break
 		}
 	}
@@ -153,6 +140,11 @@ func (f *Forwarded) apply(r *http.Request, info *Info) bool {
 		return info.Identity != ""
 	}
 	return true
+}
+
+// trusts reports whether an address is a proxy's.
+func (f *Forwarded) trusts(a netip.Addr) bool {
+	return slices.ContainsFunc(f.Trusted, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 // wsConn is a WebSocket as a stream of its binary messages.

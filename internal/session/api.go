@@ -151,6 +151,9 @@ type ListenerInfo struct {
 	// (use_identity_as_username).
 	Identity    string
 	HasIdentity bool
+	// ForwardConnection hands Name, Type, Local and Certificate to hooks
+	// (forward_connection_opts).
+	ForwardConnection bool
 	// MaxConnectionLifetime closes the connection after that time; 0 never.
 	MaxConnectionLifetime time.Duration
 	// WebSocket counts it in active_mqttws_connections.

@@ -105,12 +105,15 @@ func (c *conn) hookRegister(p *packet.Connect) *hook.Register {
 	r := &hook.Register{
 		Client: hook.Client{
 			ID: c.id, Username: p.Username, HasUsername: p.HasUsername, Version: p.Version,
-			Connection: &hook.Connection{
-				Peer: c.l.Peer, ListenerName: c.l.Name, ListenerType: c.l.Type, Local: c.l.Local, Certificate: c.l.Certificate,
-			},
+			Connection: &hook.Connection{Peer: c.l.Peer},
 		},
 		Password: p.Password, HasPassword: p.HasPassword, CleanStart: p.CleanStart,
 		SessionExpiry: p.SessionExpiry, HasSessionExpiry: p.HasSessionExpiry, User: p.User,
+	}
+	if c.l.ForwardConnection {
+		r.Client.Connection = &hook.Connection{
+			Peer: c.l.Peer, ListenerName: c.l.Name, ListenerType: c.l.Type, Local: c.l.Local, Certificate: c.l.Certificate,
+		}
 	}
 	if c.l.HasIdentity {
 		r.Client.Username, r.Client.HasUsername = c.l.Identity, true

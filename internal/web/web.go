@@ -1,4 +1,4 @@
-// Package web is what listener.http serves to machines: Prometheus metrics,
+// Package web is what listener.http and listener.https serve to machines: Prometheus metrics,
 // health for load balancers and orchestrators, and the status as JSON, under
 // VerneMQ's paths and with its texts. It holds no rules of its own: what is
 // healthy and what is counted, others say through the interfaces here.
@@ -7,10 +7,8 @@ package web
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"slices"
 	"strings"
@@ -99,6 +97,13 @@ func (n NodeStatus) MarshalJSON() ([]byte, error) {
 	}{plain(n), []map[string]bool{members}})
 }
 
+// Modules that an HTTP listener may serve, in VerneMQ's names.
+const (
+	ModuleMetrics = "vmq_metrics_http"
+	ModuleHealth  = "vmq_health_http"
+	ModuleStatus  = "vmq_status_http"
+)
+
 // Config is what the pages need. Status may be nil: /status.json is not there
 // then.
 type Config struct {
@@ -109,17 +114,16 @@ type Config struct {
 	Readiness Readiness
 	Metrics   Metrics
 	Status    Status
-	Logger    *slog.Logger
+	// Modules are what is served; others than the three above are not known and
+	// left out.
+	Modules []string
+	Logger  *slog.Logger
 }
 
-// Limits of the server.
+// Limits of single pages.
 const (
-	headerTimeout  = 5 * time.Second
-	requestTimeout = 30 * time.Second
-	idleTimeout    = time.Minute
-	maxHeader      = 16 << 10
-	statusTimeout  = 5 * time.Second
-	maxScrapes     = 4
+	statusTimeout = 5 * time.Second
+	maxScrapes    = 4
 )
 
 // Handler serves the pages.
@@ -128,56 +132,43 @@ func Handler(c Config) (http.Handler, error) {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	h := &handler{Config: c}
-	registry := prometheus.NewRegistry()
-	if err := registry.Register(&collector{node: c.Node, namespace: c.Namespace, metrics: c.Metrics}); err != nil {
-		return nil, fmt.Errorf("registering metrics: %w", err)
-	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", promhttp.HandlerFor(nodeFirst(registry), promhttp.HandlerOpts{
-		ErrorLog:            promLog{c.Logger},
-		ErrorHandling:       promhttp.ContinueOnError, // one bad sample hides no other
-		MaxRequestsInFlight: maxScrapes,
-	}))
-	mux.HandleFunc("GET /health", h.health)
-	mux.HandleFunc("GET /health/ping", h.ping)
-	mux.HandleFunc("GET /health/listeners", h.listeners)
-	mux.HandleFunc("GET /health/listeners_full_cluster", h.cluster)
-	if c.Status != nil {
-		mux.HandleFunc("GET /status.json", h.status)
+	for module, add := range map[string]func(*http.ServeMux) error{
+		ModuleMetrics: h.addMetrics, ModuleHealth: h.addHealth, ModuleStatus: h.addStatus,
+	} {
+		if slices.Contains(c.Modules, module) {
+			if err := add(mux); err != nil {
+				return nil, err
+			}
+		}
 	}
 	return secure(mux), nil
 }
 
-// Server returns an HTTP server for h with limits on time and size, for
-// listener.http; the caller gives it a listener and shuts it down.
-func Server(h http.Handler, log *slog.Logger) *http.Server {
-	if log == nil {
-		log = slog.New(slog.DiscardHandler)
+func (h *handler) addMetrics(mux *http.ServeMux) error {
+	registry := prometheus.NewRegistry()
+	if err := registry.Register(&collector{node: h.Node, namespace: h.Namespace, metrics: h.Metrics}); err != nil {
+		return fmt.Errorf("registering metrics: %w", err)
 	}
-	return &http.Server{
-		Handler: h, MaxHeaderBytes: maxHeader, ReadHeaderTimeout: headerTimeout,
-		ReadTimeout: requestTimeout, WriteTimeout: requestTimeout, IdleTimeout: idleTimeout,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
+	mux.Handle("GET /metrics", promhttp.HandlerFor(nodeFirst(registry), promhttp.HandlerOpts{
+		ErrorLog:            promLog{h.Logger},
+		ErrorHandling:       promhttp.ContinueOnError, // one bad sample hides no other
+		MaxRequestsInFlight: maxScrapes,
+	}))
+	return nil
 }
 
-// Serve runs a server on ln until ctx ends, then lets requests finish for as
-// long as a request may take.
-func Serve(ctx context.Context, srv *http.Server, ln net.Listener) error {
-	failed := make(chan error, 1)
-	go func() { failed <- srv.Serve(ln) }() // ends with Shutdown or the listener
-	select {
-	case err := <-failed:
-		return fmt.Errorf("serving HTTP on %s: %w", ln.Addr(), err)
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), statusTimeout)
-	defer cancel()
-	if err := srv.Shutdown(grace); err != nil {
-		_ = srv.Close() // what did not finish in time
-	}
-	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving HTTP on %s: %w", ln.Addr(), err)
+func (h *handler) addHealth(mux *http.ServeMux) error {
+	mux.HandleFunc("GET /health", h.health)
+	mux.HandleFunc("GET /health/ping", h.ping)
+	mux.HandleFunc("GET /health/listeners", h.listeners)
+	mux.HandleFunc("GET /health/listeners_full_cluster", h.cluster)
+	return nil
+}
+
+func (h *handler) addStatus(mux *http.ServeMux) error {
+	if h.Status != nil {
+		mux.HandleFunc("GET /status.json", h.status)
 	}
 	return nil
 }

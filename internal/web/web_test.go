@@ -3,14 +3,11 @@ package web
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
@@ -36,6 +33,9 @@ func newHandler(t *testing.T, c Config) http.Handler {
 	t.Helper()
 	if c.Metrics == nil {
 		c.Metrics = metrics.New()
+	}
+	if c.Modules == nil {
+		c.Modules = []string{ModuleMetrics, ModuleHealth, ModuleStatus}
 	}
 	h, err := Handler(c)
 	if err != nil {
@@ -181,44 +181,18 @@ func TestOtherRequests(t *testing.T) {
 	}
 }
 
-func TestServe(t *testing.T) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- Serve(ctx, Server(newHandler(t, Config{Readiness: &fake{}}), nil), ln) }()
-	exchange := func(request string) string {
-		c, err := net.Dial("tcp", ln.Addr().String())
-		if err != nil {
-			t.Fatal(err)
+func TestModules(t *testing.T) {
+	all := map[string]string{ModuleMetrics: "/metrics", ModuleHealth: "/health", ModuleStatus: "/status.json"}
+	for module := range all {
+		h := newHandler(t, Config{Readiness: &fake{}, Status: &fake{}, Modules: []string{"vmq_http_mgmt_api", module}})
+		for m, path := range all {
+			want := http.StatusNotFound
+			if m == module {
+				want = http.StatusOK
+			}
+			if w := get(h, http.MethodGet, path); w.Code != want {
+				t.Errorf("%s with %s: %d, want %d", path, module, w.Code, want)
+			}
 		}
-		defer c.Close()
-		if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-			t.Fatal(err)
-		}
-		_, _ = io.WriteString(c, request) // the server may close before it has read all
-		b := make([]byte, 64)
-		n, _ := c.Read(b)
-		return string(b[:n])
-	}
-	if got := exchange("GET /health/ping HTTP/1.0\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.0 200") {
-		t.Errorf("%q", got)
-	}
-	if got := exchange("GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 32<<10) + "\r\n\r\n"); !strings.HasPrefix(got, "HTTP/1.1 431") {
-		t.Errorf("%q", got)
-	}
-	cancel()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
-	closed, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	closed.Close()
-	if err := Serve(t.Context(), Server(http.NotFoundHandler(), nil), closed); err == nil {
-		t.Error("serving a closed listener succeeds")
 	}
 }
