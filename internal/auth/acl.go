@@ -38,6 +38,9 @@ func (a *ACL) Run(ctx context.Context) { a.file.run(ctx) }
 // Subscriptions that were granted stay too.
 func (a *ACL) Reload() error { return a.file.load() }
 
+// File returns the path in use, for whoever watches it.
+func (a *ACL) File() string { return a.file.name() }
+
 // Configure changes path and interval at run time and loads the file.
 func (a *ACL) Configure(path string, interval time.Duration) error {
 	return a.file.configure(path, interval)

@@ -158,6 +158,13 @@ func (f *file[T]) configure(path string, interval time.Duration) error {
 	return f.load()
 }
 
+// name returns the path in use.
+func (f *file[T]) name() string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.path
+}
+
 // run re-reads the file at its interval until ctx ends.
 func (f *file[T]) run(ctx context.Context) {
 	for {

@@ -67,6 +67,9 @@ func (p *Passwd) Run(ctx context.Context) { p.file.run(ctx) }
 // Reload re-reads the file now. On an error the last good content stays.
 func (p *Passwd) Reload() error { return p.file.load() }
 
+// File returns the path in use, for whoever watches it.
+func (p *Passwd) File() string { return p.file.name() }
+
 // Configure changes path and interval at run time and loads the file.
 func (p *Passwd) Configure(path string, interval time.Duration) error {
 	return p.file.configure(path, interval)

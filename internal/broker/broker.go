@@ -246,6 +246,11 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	if err := b.startListeners(); err != nil {
 		return err
 	}
+	files := newWatcher(b.watched, b.log.With("part", "watch"))
+	for _, s := range b.watched() { // changed after they were read and before they were watched
+		s.reload()
+	}
+	group.Go(func() error { files.run(serve); return nil })
 	serving(b.servingText())
 	var err error
 	select {
@@ -339,13 +344,13 @@ func (b *Broker) Reload() {
 	if err := b.log.Reopen(); err != nil {
 		b.log.Error("log files could not be reopened", "error", err)
 	}
+	failed := b.listeners.Reload() != nil
 	for _, p := range b.plugins {
-		if err := p.Reload(); err != nil {
-			b.log.Error("a file could not be loaded again; the former content stays in force", "error", err)
-		}
+		failed = p.Reload() != nil || failed
 	}
-	if err := b.listeners.Reload(); err != nil {
-		b.log.Error("certificates could not be loaded again; the former ones stay in force", "error", err)
+	if failed { // what and why is in the log already, once
+		b.log.Warn("not every file could be loaded again; the former content of those stays in force")
+		return
 	}
 	b.log.Info("files were loaded again")
 }

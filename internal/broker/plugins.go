@@ -16,6 +16,16 @@ import (
 type plugin interface {
 	Run(ctx context.Context)
 	Reload() error
+	File() string
+}
+
+// watched lists what is read again when it changes.
+func (b *Broker) watched() []source {
+	var out []source
+	for _, p := range b.plugins {
+		out = append(out, source{files: []string{p.File()}, reload: func() { _ = p.Reload() }}) // logged, and shown by a gauge
+	}
+	return append(out, source{files: b.listeners.Files(), reload: func() { _ = b.listeners.Reload() }}) // as above
 }
 
 // settingsBox holds the settings that new connections copy.
