@@ -192,13 +192,13 @@ func (b *Broker) openEngine() (err error) {
 	b.cluster = cluster.New(cluster.Config{
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
 		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router,
-		Rerouter: b.router, Spool: spool{b.store}, Listeners: suspender{b.listeners},
+		Rerouter: b.router, Streams: b.router, Spool: spool{b.store}, Listeners: suspender{b.listeners},
 		EnqueueTimeout: timeout, JoinTimeout: cfg.Duration("max_joining_time"), QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
 		OnLeft:  func() { b.leave.Do(func() { close(b.left) }) },
 		Metrics: b.metrics, Logger: b.log.With("part", "cluster"),
 	})
 	b.port.SetReceiver(b.router)
-	b.gate.attach(b.router, b.cluster)
+	b.gate.attach(b.cluster, b.router) // the router sends a session's messages here once the cluster expects them
 	return nil
 }
 

@@ -48,6 +48,7 @@ type Queues interface {
 	Info(id message.SessionID) (queue.Info, bool)
 	Each(fn func(queue.Info) bool)
 	Mover
+	Arrivals
 }
 
 // Records are the durable sessions on this node's disk. Implemented by
@@ -81,6 +82,7 @@ type Config struct {
 	Records                Records
 	Router                 Router
 	Rerouter               Rerouter
+	Streams                Streams
 	Spool                  peer.Spool
 	Listeners              Listeners
 	// EnqueueTimeout (remote_enqueue_timeout) is how long a CONNECT waits for
@@ -118,6 +120,7 @@ type Cluster struct {
 	started     time.Time
 	links       links
 	moves       moves
+	registers   registers
 	work        work
 	settled     chan struct{} // closed once this start is announced and compared
 	counters    struct{ moved, moveErrors, downs *metrics.Counter }
@@ -129,6 +132,8 @@ func New(cfg Config) *Cluster {
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.links.since = map[message.NodeID]link{}
 	c.moves.running = map[message.SessionID]*moving{}
+	c.moves.back = make(chan struct{})
+	c.registers.under = map[message.SessionID]int{}
 	c.work.init()
 	c.settled = make(chan struct{})
 	c.counters.moved = cfg.Metrics.Counter("cluster_messages_moved", "Queued messages taken over from other nodes.")
@@ -199,7 +204,8 @@ func (c *Cluster) Apply(_ uint64, events []meta.Event) {
 }
 
 // Reset follows a replaced view.
-func (c *Cluster) Reset(uint64, *meta.View) {
+func (c *Cluster) Reset(_ uint64, v *meta.View) {
+	c.expectOwn(v)
 	c.work.add(func() {
 		c.refreshMembers()
 		c.renew()
@@ -224,6 +230,8 @@ func (c *Cluster) sessionChanged(e meta.SessionChanged) {
 	switch {
 	case e.New == nil:
 		c.work.add(func() { c.drop(e.Old) })
+	case e.New.Owner == c.cfg.Self && e.Old.Owner != c.cfg.Self && e.New.Durable && e.New.Present:
+		c.arrives(e.New)
 	case e.New.Owner == c.cfg.Self && e.Old.Owner == c.cfg.Self && len(e.New.Sources) > len(e.Old.Sources):
 		// A node has come back, or joined, that still holds messages of it.
 		c.work.add(func() { c.startMove(e.New.ID, e.New.Epoch) })
@@ -244,6 +252,7 @@ func (c *Cluster) drop(s *meta.Session) {
 		return // registered again meanwhile
 	}
 	c.moves.cancel(s.ID)
+	c.cfg.Queues.Unexpect(s.ID)
 	c.close(s.ID, administrative)
 	c.cfg.Queues.Delete(s.ID)
 }
@@ -252,6 +261,9 @@ func (c *Cluster) drop(s *meta.Session) {
 // that node still has to pull it.
 func (c *Cluster) departed(s *meta.Session) {
 	c.moves.cancel(s.ID)
+	if now, ok := c.cfg.Meta.Session(s.ID); !ok || now.Owner != c.cfg.Self {
+		c.cfg.Queues.Unexpect(s.ID)
+	}
 	if !c.holds(s) {
 		c.cfg.Queues.Moved(s.ID)
 	}
@@ -290,12 +302,23 @@ func (c *Cluster) reconcile() {
 		c.restore(id)
 	}
 	var pulls []*meta.Session
+	var missing []message.SessionID
 	c.cfg.Meta.View().Sessions(message.SessionID{}, func(s *meta.Session) bool {
-		if s.Owner == c.cfg.Self && len(s.Sources) > 0 {
+		switch {
+		case s.Owner != c.cfg.Self:
+		case s.Durable && !c.cfg.Queues.Known(s.ID):
+			missing = append(missing, s.ID)
+		case len(s.Sources) > 0:
 			pulls = append(pulls, s)
 		}
 		return true
 	})
+	for _, id := range missing {
+		if !c.registers.has(id) {
+			c.cfg.Queues.Expect(id)
+			c.settle(id)
+		}
+	}
 	for _, s := range pulls {
 		c.startMove(s.ID, s.Epoch)
 	}

@@ -89,6 +89,7 @@ type fakeQueues struct {
 	records  map[message.SessionID]*message.SessionRecord
 	released map[message.SessionID]int
 	marks    map[queue.Mark]bool
+	expected map[message.SessionID]bool
 	inbound  map[uint16]msgstore.Inbound // of every session
 	onImport func()
 }
@@ -96,13 +97,14 @@ type fakeQueues struct {
 func newFakeQueues() *fakeQueues {
 	return &fakeQueues{
 		entries: map[message.SessionID][]queue.Stored{}, records: map[message.SessionID]*message.SessionRecord{},
-		released: map[message.SessionID]int{}, marks: map[queue.Mark]bool{},
+		released: map[message.SessionID]int{}, marks: map[queue.Mark]bool{}, expected: map[message.SessionID]bool{},
 	}
 }
 
 func (f *fakeQueues) Open(r queue.OpenRequest) (*queue.Queue, bool, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	delete(f.expected, r.ID)
 	if _, ok := f.entries[r.ID]; !ok {
 		f.entries[r.ID] = nil
 	}
@@ -228,6 +230,80 @@ func (f *fakeQueues) len(id message.SessionID) int {
 	return len(f.entries[id])
 }
 
+func (f *fakeQueues) Expect(id message.SessionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.expected[id] = true
+}
+
+func (f *fakeQueues) Unexpect(id message.SessionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.expected, id)
+}
+
+func (f *fakeQueues) Expected(id message.SessionID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.expected[id]
+}
+
+func (f *fakeQueues) Known(id message.SessionID) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_, ok := f.entries[id]
+	return ok
+}
+
+// fakeStreams notes the marks that other nodes were asked for and have sent.
+type fakeStreams struct {
+	n      *node
+	mu     sync.Mutex
+	passed map[message.NodeID]uint64
+}
+
+func (s *fakeStreams) Settle(ctx context.Context, index uint64) error {
+	return s.n.meta.WaitApplied(ctx, index)
+}
+
+func (s *fakeStreams) Mark(ctx context.Context, to message.NodeID, index uint64) error {
+	if err := s.Settle(ctx, index); err != nil {
+		return err
+	}
+	sent := make(chan error, 1)
+	s.n.port.Send(to, peer.Mark(index), func(_ peer.Code, err error) { sent <- err })
+	return <-sent
+}
+
+func (s *fakeStreams) Passed(n message.NodeID) uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.passed[n]
+}
+
+func (s *fakeStreams) AwaitPassed(ctx context.Context, n message.NodeID, index uint64) error {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for s.Passed(n) < index {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// Receive implements peer.Receiver.
+func (s *fakeStreams) Receive(from peer.Identity, f peer.Frame, done func(peer.Code)) {
+	if f.IsMark() {
+		s.mu.Lock()
+		s.passed[from.Node] = max(s.passed[from.Node], f.Applied)
+		s.mu.Unlock()
+	}
+	done(peer.CodeAccepted)
+}
+
 type fakeRouter struct{}
 
 func (fakeRouter) Forget(message.SessionID) {}
@@ -348,7 +424,8 @@ func start(t *testing.T, name, cookie string) *node {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n.port.SetReceiver(discard{})
+	streams := &fakeStreams{n: n, passed: map[message.NodeID]uint64{}}
+	n.port.SetReceiver(streams)
 	transport := raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream: n.port.StreamLayer(address), MaxPool: 2, Timeout: 5 * time.Second, Logger: hclog.NewNullLogger(),
 	})
@@ -371,7 +448,7 @@ func start(t *testing.T, name, cookie string) *node {
 	}
 	n.Cluster = New(Config{
 		Self: id, Name: name, Address: address, Version: "test", Meta: n.meta, Port: n.port, Sessions: n.sessions,
-		Queues: n.queues, Records: n.queues, Router: fakeRouter{}, Rerouter: n, Spool: n.spool, Listeners: fakeListeners{}, EnqueueTimeout: 5 * time.Second, JoinTimeout: 20 * time.Second,
+		Queues: n.queues, Records: n.queues, Router: fakeRouter{}, Rerouter: n, Streams: streams, Spool: n.spool, Listeners: fakeListeners{}, EnqueueTimeout: 5 * time.Second, JoinTimeout: 20 * time.Second,
 		QueueOptions: func() queue.Options { return queue.Options{} }, DrainStep: 100, DownAfter: time.Second,
 		OnLeft: sync.OnceFunc(func() { close(n.left) }), Metrics: reg, Logger: log,
 	})
@@ -402,10 +479,6 @@ func start(t *testing.T, name, cookie string) *node {
 	})
 	return n
 }
-
-type discard struct{}
-
-func (discard) Receive(_ peer.Identity, _ peer.Frame, done func(peer.Code)) { done(peer.CodeAccepted) }
 
 func (n *node) discovery() string { return n.name + portOf(n.cfg.Address) }
 

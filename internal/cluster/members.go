@@ -32,6 +32,7 @@ func (c *Cluster) OnLink(node message.NodeID, incarnation uint32, up bool) {
 	c.links.since[node] = link{up: up, incarnation: incarnation, at: time.Now()}
 	c.links.mu.Unlock()
 	if up {
+		c.moves.wake()
 		c.log.Info("link is up", "node", c.nameOf(node))
 	} else {
 		c.log.Warn("link is down", "node", c.nameOf(node))
@@ -70,6 +71,7 @@ func (c *Cluster) refreshMembers() {
 func (c *Cluster) memberChanged(e meta.MemberChanged) {
 	c.refreshMembers()
 	if e.New == nil && e.Old.ID != c.cfg.Self {
+		c.moves.wake() // nobody waits for its messages any more
 		c.wg.Go(func() { c.reroute(e.Old.ID) })
 	}
 	if e.New == nil || e.New.ID != c.cfg.Self || e.Old == nil {

@@ -32,6 +32,21 @@ type Mover interface {
 type moves struct {
 	mu      sync.Mutex
 	running map[message.SessionID]*moving
+	back    chan struct{} // closed and replaced when a node is back
+}
+
+// wake makes the moves that wait for a node look again.
+func (m *moves) wake() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	close(m.back)
+	m.back = make(chan struct{})
+}
+
+func (m *moves) nodeBack() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.back
 }
 
 // moving is one session's move.
@@ -95,14 +110,12 @@ func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.
 		if !ok || s.Owner != c.cfg.Self || !s.Is(epoch) || len(s.Sources) == 0 {
 			return
 		}
-		left := 0
+		back := c.moves.nodeBack()
+		left, wait := 0, time.Duration(0)
 		for _, src := range s.Sources {
 			if err := c.pull(ctx, s, src); err != nil {
 				left++
-				c.counters.moveErrors.Inc()
-				if ctx.Err() == nil && pause == retryMove {
-					c.log.Warn("a part of a session's queue cannot be fetched now; it will be when that node is back", "client", id.String(), "node", c.nameOf(src.Node), "error", err)
-				}
+				wait = max(wait, c.notDrained(ctx, s, src, err, pause))
 			}
 		}
 		if left == 0 {
@@ -110,20 +123,35 @@ func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.
 		}
 		asked()
 		c.cfg.Queues.Release(id)
-		t := time.NewTimer(pause)
+		t := time.NewTimer(wait)
 		select {
 		case <-t.C:
+		case <-back:
+			t.Stop()
 		case <-ctx.Done():
 			t.Stop()
 		}
 	}
 }
 
+// notDrained tells why a source could not be struck, and returns when to ask
+// it again.
+func (c *Cluster) notDrained(ctx context.Context, s *meta.Session, src meta.Source, err error, pause time.Duration) time.Duration {
+	if _, ok := errors.AsType[*absentError](err); ok {
+		return retryMoveMax // or when a node is back
+	}
+	c.counters.moveErrors.Inc()
+	if ctx.Err() == nil && pause == retryMove {
+		c.log.Warn("a part of a session's queue cannot be fetched now; it will be when that node is back", "client", s.ID.String(), "node", c.nameOf(src.Node), "error", err)
+	}
+	return pause
+}
+
 // pull takes a session's queue from one source, part by part, and strikes the
 // source once it has deleted everything.
 func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) error {
-	if src.Node == c.cfg.Self {
-		return c.strike(ctx, s.ID, src)
+	if src.Node == c.cfg.Self { // the session has come back: its queue was here all the time
+		return c.strikeOwn(ctx, s.ID, src)
 	}
 	conn, err := c.cfg.Port.Conn(ctx, src.Node)
 	if err != nil {
@@ -134,7 +162,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 	if err != nil {
 		return err
 	}
-	for {
+	for end := time.Now().Add(c.cfg.EnqueueTimeout); ; {
 		resp, err := client.Pull(ctx, &clusterpb.PullRequest{
 			Session: &clusterpb.SessionID{Mountpoint: s.ID.Mountpoint, ClientId: s.ID.ClientID},
 			Epoch:   s.Epoch.Index, Confirmed: next, Limit: uint32(c.cfg.DrainStep),
@@ -146,8 +174,16 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 		if err != nil {
 			return err
 		}
-		if len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More {
-			break
+		switch {
+		case len(h.Entries) > 0 || len(h.Inbound) > 0 || h.More:
+		case resp.GetUnfinished() && time.Now().Before(end):
+			continue // the source has waited before it answered
+		case resp.GetUnfinished():
+			return errUnfinished
+		case len(resp.GetAbsent()) > 0:
+			return &absentError{resp.GetAbsent()}
+		default:
+			return c.strike(ctx, s.ID, src)
 		}
 		h.Next = max(h.Next, 1) // a part of inbound identifiers alone counts as well
 		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next}); err != nil {
@@ -156,7 +192,28 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 		c.counters.moved.Add(len(h.Entries))
 		next = h.Next
 	}
-	return c.strike(ctx, s.ID, src)
+}
+
+// errUnfinished: a source is drained, and messages from a node that can be
+// reached did not all arrive there in time.
+var errUnfinished = errors.New("messages for the session are still on their way to its former node")
+
+// strikeOwn strikes this node as a source of its own session once nothing from
+// before can reach it any more.
+func (c *Cluster) strikeOwn(ctx context.Context, id message.SessionID, src meta.Source) error {
+	for end := time.Now().Add(c.cfg.EnqueueTimeout); ; {
+		l, err := c.passed(ctx, src.Until)
+		switch {
+		case ctx.Err() != nil:
+			return ctx.Err()
+		case err == nil && len(l.slow) == 0 && len(l.absent) == 0:
+			return c.strike(ctx, id, src)
+		case err == nil && len(l.slow) == 0:
+			return &absentError{l.absent}
+		case time.Now().After(end):
+			return errors.Join(errUnfinished, err)
+		}
+	}
 }
 
 func (c *Cluster) strike(ctx context.Context, id message.SessionID, src meta.Source) error {
@@ -204,17 +261,45 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 			return nil, err
 		}
 	}
-	h, err := c.cfg.Queues.Take(ctx, id, req.GetConfirmed(), int(req.GetLimit()))
-	if errors.Is(err, queue.ErrNoSession) {
-		return &clusterpb.PullResponse{Last: true, Next: req.GetConfirmed()}, nil
+	h, err := c.takePart(ctx, id, req)
+	if err != nil || !drained(h) {
+		return handedTo(cutPart(h), req.GetConfirmed() == 0), err
 	}
-	if err != nil {
-		return nil, err
+	l, err := c.passed(ctx, lastUntil(owner, c.cfg.Self))
+	if err != nil || len(l.slow) > 0 {
+		return &clusterpb.PullResponse{Next: req.GetConfirmed(), Last: true, Unfinished: true}, ctx.Err()
 	}
-	if len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More {
+	// Once more: what came before the last mark is in the queue now.
+	if h, err = c.takePart(ctx, id, req); err != nil || !drained(h) {
+		return handedTo(cutPart(h), req.GetConfirmed() == 0), err
+	}
+	if len(l.absent) == 0 {
 		c.cfg.Queues.Moved(id) // the caller has everything on its disk
 	}
-	return handedTo(cutPart(h), req.GetConfirmed() == 0), nil
+	return &clusterpb.PullResponse{Next: req.GetConfirmed(), Last: true, Absent: l.absent}, nil
+}
+
+// takePart reads the part that a caller asks for; nothing when this node has no
+// queue of the session.
+func (c *Cluster) takePart(ctx context.Context, id message.SessionID, req *clusterpb.PullRequest) (queue.Handed, error) {
+	h, err := c.cfg.Queues.Take(ctx, id, req.GetConfirmed(), int(req.GetLimit()))
+	if errors.Is(err, queue.ErrNoSession) {
+		return queue.Handed{Next: req.GetConfirmed()}, nil
+	}
+	return h, err
+}
+
+func drained(h queue.Handed) bool { return len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More }
+
+// lastUntil is the index up to which a node has owned the session, as far as
+// it still is a source.
+func lastUntil(s *meta.Session, node message.NodeID) (until uint64) {
+	for _, src := range s.Sources {
+		if src.Node == node {
+			until = max(until, src.Until)
+		}
+	}
+	return until
 }
 
 // Adopt takes an offline session over on behalf of a node that leaves or is
@@ -235,6 +320,8 @@ func (c *Cluster) adopt(ctx context.Context, id message.SessionID) (int64, error
 	if !ok || old.Owner == c.cfg.Self || old.Connected() && c.alive(old.Owner) {
 		return 0, nil
 	}
+	c.registers.begin(id)
+	defer c.registered(id)
 	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{ID: id, Durable: true, Expiry: old.Expiry}, meta.Options{})
 	if err != nil {
 		return 0, err
@@ -255,13 +342,22 @@ func (c *Cluster) adopt(ctx context.Context, id message.SessionID) (int64, error
 	if !ok {
 		return 0, nil
 	}
+	left := false
 	for _, src := range now.Sources {
 		if !c.alive(src.Node) {
 			continue // pulled when its disk comes back
 		}
-		if err := c.pull(ctx, now, src); err != nil {
+		err := c.pull(ctx, now, src)
+		if _, absent := errors.AsType[*absentError](err); absent {
+			left = true
+			continue
+		}
+		if err != nil {
 			return 0, err
 		}
+	}
+	if left {
+		c.startMove(id, now.Epoch)
 	}
 	return int64(c.pending(id)), nil
 }

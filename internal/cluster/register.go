@@ -17,6 +17,8 @@ import (
 // queue of the session is here, as far as its former owners could hand it over
 // within EnqueueTimeout.
 func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (session.Registration, error) {
+	c.registers.begin(r.ID)
+	defer c.registered(r.ID)
 	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{
 		ID: r.ID, CleanStart: r.CleanStart, Durable: r.Durable, Expiry: r.Expiry,
 	}, meta.Options{Overlay: r.AllowNetsplit})

@@ -78,7 +78,7 @@ func (c *Cluster) heirs(gone message.NodeID) ([]router.Heir, error) {
 		}
 		for _, src := range s.Sources {
 			if src.Node == gone {
-				out = append(out, router.Heir{Session: s.ID, Node: s.Owner, Subscriptions: v.Subscriptions(s.ID)})
+				out = append(out, router.Heir{Session: s.ID, Node: s.Owner, Since: s.Since, Subscriptions: v.Subscriptions(s.ID)})
 				break
 			}
 		}

@@ -50,6 +50,9 @@ type received struct {
 	Topic, Payload string
 	QoS            byte
 	Retain         bool
+	// PacketID and Dup tell a repetition from a second message.
+	PacketID uint16
+	Dup      bool
 }
 
 // client is a paho client of either library behind one set of methods, which
@@ -109,7 +112,7 @@ func (c *client) connect3(ctx context.Context) error {
 		SetCustomOpenConnectionFn(func(*url.URL, mqtt.ClientOptions) (net.Conn, error) { return c.conn, nil }).
 		SetConnectionLostHandler(func(mqtt.Client, error) { c.end() }).
 		SetDefaultPublishHandler(func(_ mqtt.Client, m mqtt.Message) {
-			c.got(received{m.Topic(), string(m.Payload()), m.Qos(), m.Retained()})
+			c.got(received{m.Topic(), string(m.Payload()), m.Qos(), m.Retained(), m.MessageID(), m.Duplicate()})
 		})
 	if w := c.Will; w != nil {
 		o.SetWill(w.Topic, w.Payload, w.QoS, w.Retain)
@@ -137,7 +140,7 @@ func (c *client) connect5(ctx context.Context) error {
 	c.v5 = paho.NewClient(paho.ClientConfig{
 		Conn: c.conn,
 		OnPublishReceived: []func(paho.PublishReceived) (bool, error){func(p paho.PublishReceived) (bool, error) {
-			c.got(received{p.Packet.Topic, string(p.Packet.Payload), p.Packet.QoS, p.Packet.Retain})
+			c.got(received{p.Packet.Topic, string(p.Packet.Payload), p.Packet.QoS, p.Packet.Retain, p.Packet.PacketID, p.Packet.Duplicate()})
 			return true, nil
 		}},
 		OnServerDisconnect: func(d *paho.Disconnect) {

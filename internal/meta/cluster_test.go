@@ -105,7 +105,7 @@ func TestTakeoverNamesSources(t *testing.T) {
 	a := mustRegister(t, nodes[0], durable("c"), Options{})
 	mustSubscribe(t, nodes[0], "c", a.Epoch, Options{}, "f")
 	b := mustRegister(t, nodes[1], durable("c"), Options{})
-	want := []Source{{Node: 1, Epoch: a.Epoch}}
+	want := []Source{{Node: 1, Epoch: a.Epoch, Since: a.Index, Until: b.Index}}
 	if !b.Present || !b.Connected || b.Previous != 1 || len(b.Subscriptions) != 1 || cmp.Diff(want, b.Sources) != "" {
 		t.Fatalf("takeover: %+v", b)
 	}

@@ -73,11 +73,11 @@ func epochFromPB(p *metapb.Epoch) message.Epoch {
 }
 
 func sourceToPB(s Source) *metapb.Source {
-	return &metapb.Source{Node: uint64(s.Node), Epoch: epochToPB(s.Epoch)}
+	return &metapb.Source{Node: uint64(s.Node), Epoch: epochToPB(s.Epoch), Since: s.Since, Until: s.Until}
 }
 
 func sourceFromPB(p *metapb.Source) Source {
-	return Source{Node: message.NodeID(p.GetNode()), Epoch: epochFromPB(p.GetEpoch())}
+	return Source{Node: message.NodeID(p.GetNode()), Epoch: epochFromPB(p.GetEpoch()), Since: p.GetSince(), Until: p.GetUntil()}
 }
 
 func subToPB(s message.Subscription) *metapb.Subscription {
@@ -113,7 +113,7 @@ func sessionToPB(s *Session) *metapb.Session {
 		Mountpoint: s.ID.Mountpoint, Client: s.ID.ClientID, Owner: uint64(s.Owner), Incarnation: s.Incarnation,
 		Epoch: epochToPB(s.Epoch), Durable: s.Durable, Expiry: s.Expiry, ConnectedAt: s.ConnectedAt,
 		OfflineSince: s.OfflineSince, UpperHalf: s.UpperHalf, Stamp: s.Stamp.Time, StampNode: uint64(s.Stamp.Node),
-		Wiped: s.Wiped, OverlayIndex: s.OverlayIndex, Present: s.Present, Previous: uint64(s.Previous),
+		Wiped: s.Wiped, OverlayIndex: s.OverlayIndex, Present: s.Present, Previous: uint64(s.Previous), Since: s.Since,
 	}
 	for _, src := range s.Sources {
 		p.Sources = append(p.Sources, sourceToPB(src))
@@ -128,6 +128,7 @@ func sessionFromPB(p *metapb.Session) *Session {
 		Durable: p.GetDurable(), Expiry: p.GetExpiry(), ConnectedAt: p.GetConnectedAt(), OfflineSince: p.GetOfflineSince(),
 		UpperHalf: p.GetUpperHalf(), Stamp: Stamp{Time: p.GetStamp(), Node: message.NodeID(p.GetStampNode())},
 		Wiped: p.GetWiped(), OverlayIndex: p.GetOverlayIndex(), Present: p.GetPresent(), Previous: message.NodeID(p.GetPrevious()),
+		Since: p.GetSince(),
 	}
 	for _, src := range p.GetSources() {
 		s.Sources = append(s.Sources, sourceFromPB(src))

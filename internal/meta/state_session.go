@@ -26,6 +26,7 @@ func (s *state) register(c *metapb.Command, r *metapb.Register) result {
 	n := &Session{
 		ID: id, Owner: stamp.Node, Incarnation: c.GetIncarnation(), Epoch: s.epoch(c), Durable: r.GetDurable(),
 		Expiry: r.GetExpiry(), ConnectedAt: c.GetWall(), Stamp: stamp, OverlayIndex: overlayIndex(c.GetStamp()),
+		Since: s.since(c),
 	}
 	if t, ok := s.tombs.Get(tombSession + id.Key()); ok {
 		n.Wiped = t.stamp.Time
@@ -37,8 +38,10 @@ func (s *state) register(c *metapb.Command, r *metapb.Register) result {
 	switch {
 	case old != nil && old.Durable && !r.GetCleanStart():
 		n.Present, n.UpperHalf, n.Sources, n.Wiped = true, old.UpperHalf, old.Sources, old.Wiped
-		if old.Owner != n.Owner {
-			n.Sources = append(slices.Clip(old.Sources), Source{Node: old.Owner, Epoch: old.Epoch})
+		if old.Owner == n.Owner {
+			n.Since = old.Since
+		} else {
+			n.Sources = append(slices.Clip(old.Sources), Source{Node: old.Owner, Epoch: old.Epoch, Since: old.Since, Until: s.until()})
 			s.moveSubs(old, n)
 		}
 	case old != nil || r.GetCleanStart():
@@ -49,6 +52,24 @@ func (s *state) register(c *metapb.Command, r *metapb.Register) result {
 	s.sessions.Set(id.Key(), n)
 	s.emit(SessionChanged{Old: old, New: n})
 	return s.registration(n, connected)
+}
+
+// since is the index from which on the origin of a registration gets what is
+// matched for the session. What was matched without quorum has no index that
+// could be compared.
+func (s *state) since(c *metapb.Command) uint64 {
+	if s.detached || s.merging(c) {
+		return 0
+	}
+	return s.index
+}
+
+// until is the index up to which the former owner gets what is matched.
+func (s *state) until() uint64 {
+	if s.detached {
+		return 0
+	}
+	return s.index
 }
 
 // lost notes that a registration made without quorum met a later one: what its
@@ -184,7 +205,7 @@ func (s *state) importSession(c *metapb.Command, r *metapb.ImportSession) result
 		return s.registration(cur, cur.Connected()) // imported before
 	}
 	n := in
-	n.Owner, n.Incarnation, n.Epoch, n.OverlayIndex = message.NodeID(c.GetOrigin()), c.GetIncarnation(), s.epoch(c), 0
+	n.Owner, n.Incarnation, n.Epoch, n.OverlayIndex, n.Since = message.NodeID(c.GetOrigin()), c.GetIncarnation(), s.epoch(c), 0, s.since(c)
 	var err error
 	if cur != nil {
 		err = ErrSuperseded

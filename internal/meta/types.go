@@ -40,6 +40,9 @@ type Member struct {
 type Source struct {
 	Node  message.NodeID
 	Epoch message.Epoch
+	// The node owned the session at the indexes from Since on and before
+	// Until: what was matched then is its to deliver or to hand over.
+	Since, Until uint64
 }
 
 // Session is the registry's entry of one session. It is immutable.
@@ -49,6 +52,10 @@ type Session struct {
 	// Incarnation of the owner when it registered.
 	Incarnation uint32
 	Epoch       message.Epoch
+	// Since is the index from which on the owner gets what is matched for the
+	// session; earlier matches are the sources'. 0 when there are none, and
+	// for a registration made without quorum, whose matches have no index.
+	Since uint64
 	// Sources hold messages that the owner must pull, oldest first.
 	Sources []Source
 	Durable bool

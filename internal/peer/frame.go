@@ -35,6 +35,17 @@ type Frame struct {
 	OnlineOnly bool
 }
 
+// Mark returns a frame that tells the receiver how far the sender's stream has
+// come: whatever follows was matched at index or later. It travels as a
+// PUBLISH of QoS 1 without a topic, which no client can send, and so keeps its
+// place behind all others, in the spool too.
+func Mark(index uint64) Frame {
+	return Frame{Kind: FramePublish, Applied: index, Message: &message.Message{QoS: 1}}
+}
+
+// IsMark reports whether the frame was made by Mark.
+func (f *Frame) IsMark() bool { return f.Kind == FramePublish && f.Message.Topic == "" }
+
 // Code is the receiver's answer to one frame.
 type Code byte
 

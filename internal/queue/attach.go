@@ -40,8 +40,12 @@ type Queue struct {
 	bounded bool   // next and disk have been read from the store
 	loaded  bool   // the window and inbound have been read from the store
 	next    uint64 // sequence of the next message delivered here
-	imports uint64 // sequence of the next imported message
-	disk    int    // messages in the store that are not in memory
+	imports uint64 // sequence of the next imported message that is older than all that is here
+	// between is the sequence of the next imported message that is younger
+	// than what the session had left here and older than what is delivered now;
+	// betweenEnd is where they end. Both are 0 if it had left nothing.
+	between, betweenEnd uint64
+	disk                int // messages in the store that are not in memory
 	// cursor is where the messages on disk begin; of a lifo queue where they
 	// end.
 	cursor uint64

@@ -13,7 +13,7 @@ import (
 func (m *Manager) Deliver(id message.SessionID, d Delivery, done func(error)) {
 	q := m.Get(id)
 	if q == nil {
-		done(ErrNoSession)
+		m.deliverEarly(id, d, done)
 		return
 	}
 	q.Deliver(d, done)

@@ -159,7 +159,7 @@ func (k Mark) key(id message.SessionID) string {
 // Import writes a part that Take returned on another node. The mark is
 // written in the same batch, so a part that is imported again is recognised
 // and skipped. While the queue is held, imported messages go out before those
-// that were delivered here. done is called once, when all is on disk.
+// that are delivered here (see importSeq). done is called once, when all is on disk.
 func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(error)) {
 	q := m.Get(id)
 	if q == nil {
@@ -185,7 +185,7 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 			return nil
 		}
 		for _, s := range h.Entries {
-			b.Enqueue(id, q.importSeq(), s.Message, s.Entry)
+			b.Enqueue(id, q.importSeq(s.Seq), s.Message, s.Entry)
 			q.disk++
 		}
 		for pid, in := range h.Inbound {
@@ -205,10 +205,39 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 	}
 }
 
-// importSeq numbers an imported message: in front of what was delivered here
-// while that is held back. q.mu is held.
-func (q *Queue) importSeq() uint64 {
-	if q.held && q.imports < ownBase {
+// split leaves room behind what the session had left here when it went to
+// another node: what it got there comes between that and what is delivered
+// from now on.
+func (q *Queue) split() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if !q.held || !q.stored {
+		return nil
+	}
+	if err := q.bound(); err != nil {
+		return err
+	}
+	if q.disk > 0 && q.next > ownBase && !q.opts.LIFO {
+		q.between, q.betweenEnd = q.next, q.next+betweenRoom
+		q.next = q.betweenEnd
+	}
+	return nil
+}
+
+// betweenRoom is how many messages of other nodes fit between two stays of a
+// session.
+const betweenRoom = 1 << 32
+
+// importSeq numbers an imported message while what was delivered here is held
+// back. What its source had imported itself, below ownBase, is older than all
+// that is here; what was delivered at the source is younger than what the
+// session had left here before. q.mu is held.
+func (q *Queue) importSeq(at uint64) uint64 {
+	switch {
+	case q.held && q.between < q.betweenEnd && at >= ownBase:
+		q.between++
+		return q.between - 1
+	case q.held && q.imports < ownBase:
 		q.imports++
 		return q.imports - 1
 	}

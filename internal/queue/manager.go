@@ -57,7 +57,8 @@ type Manager struct {
 
 	shard [shards]struct {
 		sync.RWMutex
-		queues map[message.SessionID]*Queue
+		queues   map[message.SessionID]*Queue
+		expected map[message.SessionID]*early
 	}
 
 	mu       sync.Mutex // guards what follows
@@ -192,12 +193,14 @@ func (m *Manager) Close() {
 			a.consumer.Close(packet.ServerShuttingDown)
 		}
 	}
+	m.closeEarly()
 	m.wg.Wait()
 }
 
 type shard = struct {
 	sync.RWMutex
-	queues map[message.SessionID]*Queue
+	queues   map[message.SessionID]*Queue
+	expected map[message.SessionID]*early
 }
 
 func (m *Manager) shardOf(id message.SessionID) *shard {
@@ -259,6 +262,11 @@ func (m *Manager) make(r OpenRequest) *Queue {
 // tells whether there was one before. The former connection, if it is still
 // attached, is ended with 0x8E.
 func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
+	if r.Clean {
+		m.Unexpect(r.ID) // what waited was for the session that ends here
+	} else if err := m.unpark(r.ID); err != nil {
+		return nil, false, fmt.Errorf("opening the queue of %s: %w", r.ID, err)
+	}
 	for {
 		q := m.Get(r.ID)
 		if q != nil && (r.Clean || r.Durable && !q.stored && m.cfg.Store != nil) {
@@ -277,14 +285,12 @@ func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
 		if err := q.found(); err != nil {
 			return nil, false, err
 		}
-		s := m.shardOf(r.ID)
-		s.Lock()
-		if _, raced := s.queues[r.ID]; raced {
-			s.Unlock()
+		if err := q.split(); err != nil {
+			return nil, false, err
+		}
+		if !m.enter(q) {
 			continue
 		}
-		s.queues[r.ID] = q
-		s.Unlock()
 		m.setup.Inc()
 		return q, present, nil
 	}

@@ -130,7 +130,7 @@ func (c *cleanTable) enter(s session.Subject, sub message.Subscription) (existed
 			return c.r.cfg.Metadata.WaitVisible(ctx, index)
 		}
 	}
-	c.r.setLocal(s.ID, sub, true)
+	c.r.setLocal(s.ID, sub, true, 0)
 	key := routeKey{s.ID.Mountpoint, sub.Filter}
 	rt := c.routes[key]
 	if rt == nil {

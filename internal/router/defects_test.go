@@ -19,7 +19,7 @@ func TestSubscriptionsDuringResetStay(t *testing.T) {
 		var wg sync.WaitGroup
 		in, out := fmt.Sprint("in/", round), fmt.Sprint("out/", round)
 		w.subscribe(t, "a", message.Subscription{Filter: out})
-		wg.Go(func() { w.rebuild(noView{}) })
+		wg.Go(func() { w.rebuild(1, noView{}) })
 		wg.Go(func() {
 			w.subscribe(t, "a", message.Subscription{Filter: in})
 			if _, err := w.Unsubscribe(context.Background(), session.Subject{ID: client("a")}, []string{out}); err != nil {

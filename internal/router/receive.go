@@ -15,29 +15,34 @@ import (
 // after the other, so what came first is enqueued first.
 func (r *Router) Receive(from peer.Identity, f peer.Frame, done func(peer.Code)) {
 	r.await(f.Applied)
-	switch f.Kind {
-	case peer.FramePublish:
-		p := &pending{done: func(res session.PublishResult) {
-			if res.Err != nil {
-				r.cfg.Logger.Warn("a message of another node could not be stored", "from", from.Name, "error", res.Err)
-				done(peer.CodeError)
-				return
-			}
-			done(peer.CodeAccepted)
-		}}
-		p.left.Store(1)
-		if t := r.tables.lookup(f.Message.Mountpoint); t != nil {
-			r.toLocal(t, f.Message, false, p)
-		}
-		p.release(nil)
-	case peer.FrameDirect:
-		r.cfg.Queues.Deliver(f.Session, queue.Delivery{
-			Message: f.Message, QoS: f.QoS, Retain: r.tables.retainFor(f), SubscriptionIDs: f.SubscriptionIDs, Group: f.Group, Filter: f.Filter, OnlineOnly: f.OnlineOnly,
-			Resumed: f.Group == "", // rerouted: its queue may have it from another way
-		}, func(err error) { done(codeOf(err)) })
+	switch {
+	case f.IsMark():
+		r.streams.note(from.Node, f.Applied)
+		done(peer.CodeAccepted)
+	case f.Kind == peer.FramePublish:
+		r.receivePublish(from, f, done)
+	case f.Kind == peer.FrameDirect:
+		r.receiveDirect(f, done)
 	default:
 		done(peer.CodeError)
 	}
+}
+
+func (r *Router) receivePublish(from peer.Identity, f peer.Frame, done func(peer.Code)) {
+	p := &pending{done: func(res session.PublishResult) {
+		if res.Err != nil {
+			r.cfg.Logger.Warn("a message of another node could not be stored", "from", from.Name, "error", res.Err)
+			done(peer.CodeError)
+			return
+		}
+		done(peer.CodeAccepted)
+	}}
+	p.left.Store(1)
+	s := r.scratch.Get().(*scratch)
+	defer r.free(s)
+	r.version.read(func() { r.matchFrame(s, f.Message, f.Applied) })
+	r.toLocal(s, f.Message, false, p)
+	p.release(nil)
 }
 
 func codeOf(err error) peer.Code {

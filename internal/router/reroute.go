@@ -13,8 +13,10 @@ import (
 // Heir is a durable session that has left the node for which a message was
 // spooled, and where it is now.
 type Heir struct {
-	Session       message.SessionID
-	Node          message.NodeID
+	Session message.SessionID
+	Node    message.NodeID
+	// Since is the index at which the session went to that node.
+	Since         uint64
 	Subscriptions []message.Subscription
 }
 
@@ -38,7 +40,7 @@ func (r *Router) Reroute(m *message.Message, heirs []Heir, done func(error)) {
 			continue
 		}
 		r.cfg.Links.Send(h.Node, peer.Frame{
-			Kind: peer.FrameDirect, Applied: r.cfg.Metadata.Applied(), Message: m, Session: h.Session, QoS: qos, SubscriptionIDs: ids,
+			Kind: peer.FrameDirect, Applied: max(r.cfg.Metadata.Applied(), h.Since), Message: m, Session: h.Session, QoS: qos, SubscriptionIDs: ids,
 		}, func(code peer.Code, err error) {
 			if err == nil && code == peer.CodeError {
 				err = fmt.Errorf("another node answered %v", code)

@@ -77,13 +77,16 @@ type Config struct {
 // Router is made by New, fed by the metadata store as its Observer, and used
 // by sessions and by links. Its methods may be called from any goroutine.
 type Router struct {
-	cfg    Config
-	tables tables
-	clean  cleanTable
-	retain retainTable
-	ctx    context.Context
-	stop   context.CancelFunc
-	wg     sync.WaitGroup
+	cfg     Config
+	tables  tables
+	version version
+	routing barrier // those who match and send
+	streams streams
+	clean   cleanTable
+	retain  retainTable
+	ctx     context.Context
+	stop    context.CancelFunc
+	wg      sync.WaitGroup
 
 	quorum   atomic.Bool
 	ready    atomic.Bool // the tables are loaded
@@ -104,6 +107,8 @@ func New(cfg Config) *Router {
 	r := &Router{cfg: cfg}
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.tables.init(cfg.Self)
+	r.routing.init()
+	r.streams.init()
 	r.clean.init(r)
 	r.retain.init(r)
 	r.scratch.New = func() any { return &scratch{} }
@@ -153,12 +158,67 @@ func (r *Router) Publish(m *message.Message, o session.PublishOptions, done func
 	if m.Retain {
 		r.storeRetained(m, o.AllowNetsplit, p)
 	}
-	if t := r.tables.lookup(m.Mountpoint); t != nil {
-		r.toLocal(t, m, o.Resumed, p)
-		r.toRemote(t, m, p)
-		r.toGroups(t, m, o, p)
-	}
+	r.route(m, o, p)
 	p.release(nil)
+}
+
+// route matches m once and gives it to all destinations.
+func (r *Router) route(m *message.Message, o session.PublishOptions, p *pending) {
+	turn := r.routing.enter()
+	defer r.routing.leave(turn)
+	s := r.scratch.Get().(*scratch)
+	defer r.free(s)
+	index := r.version.read(func() { r.match(s, m) })
+	r.toLocal(s, m, o.Resumed, p)
+	r.toRemote(s, m, index, p)
+	r.toGroups(s, m, o, p)
+}
+
+// match collects the destinations of m.
+func (r *Router) match(s *scratch, m *message.Message) {
+	s.reset()
+	t := r.tables.lookup(m.Mountpoint)
+	if t == nil {
+		return
+	}
+	t.local.Match(m.Topic, func(id message.SessionID, sub local) { s.addFor(m, id, sub) })
+	t.remote.Match(m.Topic, func(node message.NodeID, _ struct{}) {
+		if !slices.Contains(s.nodes, node) {
+			s.nodes = append(s.nodes, node)
+		}
+	})
+	if t.groups.Len() > 0 {
+		t.groups.Match(m.Topic, func(_ groupKey, g *group) { s.groups = append(s.groups, g) })
+	}
+}
+
+// matchFrame collects the sessions of this node that a message which another
+// node has matched at index is for: those that are here and were then, and
+// those that were here then and have left.
+func (r *Router) matchFrame(s *scratch, m *message.Message, index uint64) {
+	s.reset()
+	t := r.tables.lookup(m.Mountpoint)
+	if t == nil {
+		return
+	}
+	t.local.Match(m.Topic, func(id message.SessionID, sub local) {
+		if sub.since <= index {
+			s.addFor(m, id, sub)
+		}
+	})
+	if index >= r.tables.departedUntil.Load() {
+		return
+	}
+	t.departed.Match(m.Topic, func(id message.SessionID, d departed) {
+		if d.owned(index) {
+			s.addFor(m, id, d.local)
+		}
+	})
+}
+
+func (r *Router) free(s *scratch) {
+	s.reset()
+	r.scratch.Put(s)
 }
 
 // pending counts the destinations of one message that have not answered.
@@ -198,9 +258,17 @@ type hit struct {
 
 // scratch is the working memory of one match.
 type scratch struct {
-	hits  []hit
-	at    map[message.SessionID]int // in use only beyond linearMerge hits
-	nodes []message.NodeID
+	hits   []hit
+	at     map[message.SessionID]int // in use only beyond linearMerge hits
+	nodes  []message.NodeID
+	groups []*group
+}
+
+// addFor is add unless the session has published m itself and does not want it.
+func (s *scratch) addFor(m *message.Message, id message.SessionID, sub local) {
+	if !sub.noLocal || id.ClientID != m.Publisher {
+		s.add(id, sub)
+	}
 }
 
 // linearMerge is the number of hits up to which comparing each with each is
@@ -248,32 +316,37 @@ func (s *scratch) find(id message.SessionID) *hit {
 func (s *scratch) reset() {
 	clear(s.hits)
 	clear(s.at)
-	s.hits, s.nodes = s.hits[:0], s.nodes[:0]
+	clear(s.groups)
+	s.hits, s.nodes, s.groups = s.hits[:0], s.nodes[:0], s.groups[:0]
 }
 
 // toLocal delivers m to the sessions of this node. resumed says that its
 // routing was interrupted before, so that they may know it.
-func (r *Router) toLocal(t *table, m *message.Message, resumed bool, p *pending) {
-	s := r.scratch.Get().(*scratch)
-	t.local.Match(m.Topic, func(id message.SessionID, sub local) {
-		if sub.noLocal && id.ClientID == m.Publisher {
-			return
-		}
-		s.add(id, sub)
-	})
-	if n := len(s.hits); n > 0 {
-		r.counters.matchesLocal.Add(n)
-		p.matched.Add(int32(n))
-		p.left.Add(int32(n))
-		for i := range s.hits {
-			h := &s.hits[i]
-			r.cfg.Queues.Deliver(h.id, queue.Delivery{
-				Message: m, QoS: h.sub.qos, Retain: m.Retain && h.sub.rap, SubscriptionIDs: h.ids, Resumed: resumed,
-			}, p.delivered)
-		}
+func (r *Router) toLocal(s *scratch, m *message.Message, resumed bool, p *pending) {
+	n := len(s.hits)
+	if n == 0 {
+		return
 	}
-	s.reset()
-	r.scratch.Put(s)
+	r.counters.matchesLocal.Add(n)
+	p.matched.Add(int32(n))
+	p.left.Add(int32(n))
+	for i := range s.hits {
+		h := &s.hits[i]
+		done := p.delivered
+		if !h.sub.clean {
+			id := h.id
+			done = func(err error) {
+				if errors.Is(err, queue.ErrNoSession) {
+					r.follow(id, m, p)
+					return
+				}
+				p.delivered(err)
+			}
+		}
+		r.cfg.Queues.Deliver(h.id, queue.Delivery{
+			Message: m, QoS: h.sub.qos, Retain: m.Retain && h.sub.rap, SubscriptionIDs: h.ids, Resumed: resumed,
+		}, done)
+	}
 }
 
 // delivered takes the answer of a queue. What a limit dropped and whose
@@ -286,27 +359,21 @@ func (p *pending) delivered(err error) {
 	p.release(err)
 }
 
-// toRemote sends one copy to every other node where a subscription matches;
-// that node matches again among its own sessions.
-func (r *Router) toRemote(t *table, m *message.Message, p *pending) {
-	s := r.scratch.Get().(*scratch)
-	t.remote.Match(m.Topic, func(node message.NodeID, _ struct{}) {
-		if !slices.Contains(s.nodes, node) {
-			s.nodes = append(s.nodes, node)
-		}
-	})
-	if n := len(s.nodes); n > 0 {
-		r.counters.matchesRemote.Add(n)
-		p.matched.Add(int32(n))
-		p.left.Add(int32(n))
-		p.elsewhere.Store(true)
-		f := peer.Frame{Kind: peer.FramePublish, Applied: r.cfg.Metadata.Applied(), Message: m}
-		for _, node := range s.nodes {
-			r.cfg.Links.Send(node, f, func(code peer.Code, err error) { r.forwarded(m, p, code, err) })
-		}
+// toRemote sends one copy to every other node where a subscription matched at
+// index; that node matches again among its own sessions.
+func (r *Router) toRemote(s *scratch, m *message.Message, index uint64, p *pending) {
+	n := len(s.nodes)
+	if n == 0 {
+		return
 	}
-	s.reset()
-	r.scratch.Put(s)
+	r.counters.matchesRemote.Add(n)
+	p.matched.Add(int32(n))
+	p.left.Add(int32(n))
+	p.elsewhere.Store(true)
+	f := peer.Frame{Kind: peer.FramePublish, Applied: index, Message: m}
+	for _, node := range s.nodes {
+		r.cfg.Links.Send(node, f, func(code peer.Code, err error) { r.forwarded(m, p, code, err) })
+	}
 }
 
 // forwarded takes the answer of another node. A message of QoS 0 is at most

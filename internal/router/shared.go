@@ -52,6 +52,7 @@ func (m *member) at() message.NodeID { return message.NodeID(m.node.Load()) }
 // group is an immutable list of members behind a pointer, replaced when a
 // member joins or leaves, so that choosing takes no lock.
 type group struct {
+	key     groupKey
 	members atomic.Pointer[[]*member]
 	turn    atomic.Uint32 // round robin: equal shares within a tier
 	mu      sync.Mutex    // serialises replacements of members
@@ -65,7 +66,7 @@ func (t *tables) setMember(sm meta.SharedMember, online, present bool) {
 		if !present {
 			return
 		}
-		g = &group{}
+		g = &group{key: key}
 		g.members.Store(&[]*member{})
 		groups.Set(sm.Inner, key, g)
 	}
@@ -112,24 +113,13 @@ func (t *tables) setOnline(id message.SessionID, owner message.NodeID, online bo
 }
 
 // toGroups gives m to one member of each shared group that matches.
-func (r *Router) toGroups(t *table, m *message.Message, o session.PublishOptions, p *pending) {
-	if t.groups.Len() == 0 {
-		return
-	}
+func (r *Router) toGroups(s *scratch, m *message.Message, o session.PublishOptions, p *pending) {
 	policy := r.cfg.Policy
 	if o.SharePolicy != "" {
 		policy = Policy(o.SharePolicy)
 	}
-	var found []*group
-	var keys []groupKey
-	t.groups.Match(m.Topic, func(k groupKey, g *group) {
-		found = append(found, g)
-		if o.Resumed {
-			keys = append(keys, k)
-		}
-	})
-	for i, g := range found {
-		if o.Resumed && r.cfg.Queues.GroupHas(m.ID, keys[i].name, keys[i].filter) {
+	for _, g := range s.groups {
+		if o.Resumed && r.cfg.Queues.GroupHas(m.ID, g.key.name, g.key.filter) {
 			p.matched.Add(1)
 			continue
 		}

@@ -1,7 +1,9 @@
 package router
 
 import (
+	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta"
@@ -14,15 +16,19 @@ type local struct {
 	noLocal, rap bool
 	clean        bool // of a clean session: fed by Subscribe, not by the metadata
 	identifier   uint32
+	// since is the index from which on a durable session is here: what was
+	// matched before goes to where it was then.
+	since uint64
 }
 
-func localOf(s message.Subscription, clean bool) local {
-	return local{qos: s.QoS, noLocal: s.NoLocal, rap: s.RetainAsPublished, clean: clean, identifier: s.Identifier}
+func localOf(s message.Subscription, clean bool, since uint64) local {
+	return local{qos: s.QoS, noLocal: s.NoLocal, rap: s.RetainAsPublished, clean: clean, identifier: s.Identifier, since: since}
 }
 
 // table holds the routes of one mountpoint.
 type table struct {
 	local    *topic.Index[message.SessionID, local]
+	departed *topic.Index[message.SessionID, departed]
 	remote   *topic.Index[message.NodeID, struct{}]
 	groups   *topic.Index[groupKey, *group]
 	retained *topic.Store[*message.Message]
@@ -34,6 +40,9 @@ type tables struct {
 	self message.NodeID
 	mu   sync.RWMutex
 	by   map[string]*table
+	// departedUntil is above every index at which a session that has left was
+	// here.
+	departedUntil atomic.Uint64
 
 	smu      sync.Mutex
 	sessions map[message.SessionID][]*member // shared members of a session
@@ -63,6 +72,7 @@ func (t *tables) get(mountpoint string) *table {
 	if tb == nil {
 		tb = &table{
 			local:    topic.NewIndex[message.SessionID, local](),
+			departed: topic.NewIndex[message.SessionID, departed](),
 			remote:   topic.NewIndex[message.NodeID, struct{}](),
 			groups:   topic.NewIndex[groupKey, *group](),
 			retained: topic.NewStore[*message.Message](),
@@ -113,7 +123,11 @@ func (t *tables) setRetained(mountpoint, name string, m *message.Message) {
 // Apply takes the changes of one applied batch into the routing tables. It is
 // the meta.Observer: the store publishes the index as applied only after it
 // has returned.
-func (r *Router) Apply(_ uint64, events []meta.Event) {
+func (r *Router) Apply(index uint64, events []meta.Event) {
+	r.version.change(index, func() { r.apply(events) })
+}
+
+func (r *Router) apply(events []meta.Event) {
 	for _, e := range events {
 		switch e := e.(type) {
 		case meta.SessionChanged:
@@ -133,18 +147,23 @@ func (r *Router) Apply(_ uint64, events []meta.Event) {
 
 // sessionChanged follows a durable session to and from this node.
 func (r *Router) sessionChanged(e meta.SessionChanged) {
-	was, is := e.Old != nil && e.Old.Owner == r.cfg.Self, e.New != nil && e.New.Owner == r.cfg.Self
-	if e.New != nil {
-		r.tables.setOnline(e.New.ID, e.New.Owner, e.New.Connected())
+	if e.New == nil {
+		return // each subscription of a deleted session is reported by itself
+	}
+	id := e.New.ID
+	r.tables.setOnline(id, e.New.Owner, e.New.Connected())
+	was, is := e.Old != nil && e.Old.Owner == r.cfg.Self, e.New.Owner == r.cfg.Self
+	if spans := spansOf(e.New, r.cfg.Self); !slices.Equal(spans, spansOf(e.Old, r.cfg.Self)) {
+		r.tables.setDeparted(id, r.cfg.Metadata.Subscriptions(id), spans)
 	}
 	if is && e.New.Durable && !was {
-		for _, sub := range r.cfg.Metadata.Subscriptions(e.New.ID) {
-			r.setLocal(e.New.ID, sub, false)
+		for _, sub := range r.cfg.Metadata.Subscriptions(id) {
+			r.setLocal(id, sub, false, e.New.Since)
 		}
 	}
-	if was && !is && e.New != nil { // of a deleted session each subscription is reported by itself
-		for _, sub := range r.cfg.Metadata.Subscriptions(e.Old.ID) {
-			r.deleteLocal(e.Old.ID, sub.Filter)
+	if was && !is {
+		for _, sub := range r.cfg.Metadata.Subscriptions(id) {
+			r.deleteLocal(id, sub.Filter)
 		}
 	}
 }
@@ -152,11 +171,21 @@ func (r *Router) sessionChanged(e meta.SessionChanged) {
 func (r *Router) subscriptionsChanged(e meta.SubscriptionsChanged) {
 	for _, f := range e.Removed {
 		r.deleteLocal(e.Session, f)
-	}
-	if s, ok := r.cfg.Metadata.Session(e.Session); ok && s.Owner == r.cfg.Self {
-		for _, sub := range e.Added {
-			r.setLocal(e.Session, sub, false)
+		if t := r.tables.lookup(e.Session.Mountpoint); t != nil {
+			t.departed.Delete(f, e.Session)
 		}
+	}
+	s, ok := r.cfg.Metadata.Session(e.Session)
+	if !ok {
+		return
+	}
+	if s.Owner == r.cfg.Self {
+		for _, sub := range e.Added {
+			r.setLocal(e.Session, sub, false, s.Since)
+		}
+	}
+	if spans := spansOf(s, r.cfg.Self); len(spans) > 0 {
+		r.tables.setDeparted(e.Session, e.Added, spans)
 	}
 }
 
@@ -170,9 +199,9 @@ func (r *Router) setMember(m meta.SharedMember, present bool) {
 }
 
 // setLocal enters an ordinary subscription; shared ones live in the groups.
-func (r *Router) setLocal(id message.SessionID, sub message.Subscription, clean bool) {
+func (r *Router) setLocal(id message.SessionID, sub message.Subscription, clean bool, since uint64) {
 	if !isShared(sub.Filter) {
-		r.tables.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, clean))
+		r.tables.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, clean, since))
 	}
 }
 
@@ -197,7 +226,7 @@ func (r *Router) routeChanged(mountpoint, filter string, node message.NodeID, pr
 // Reset rebuilds everything that is derived from the metadata: after a
 // restored snapshot, a join, and when a view changes. Clean sessions of this
 // node keep their local subscriptions and announce their routes anew.
-func (r *Router) Reset(_ uint64, v *meta.View) { r.rebuild(v) }
+func (r *Router) Reset(index uint64, v *meta.View) { r.rebuild(index, v) }
 
 // view is what the tables are rebuilt from. Implemented by meta.View.
 type view interface {
@@ -209,16 +238,19 @@ type view interface {
 	AllRetained(fn func(*message.Message) bool)
 }
 
-func (r *Router) rebuild(v view) {
-	fresh := tables{}
+func (r *Router) rebuild(index uint64, v view) {
+	fresh := &tables{}
 	fresh.init(r.cfg.Self)
 	v.Sessions(message.SessionID{}, func(s *meta.Session) bool {
 		if s.Durable && s.Owner == r.cfg.Self {
 			for _, sub := range v.Subscriptions(s.ID) {
 				if !isShared(sub.Filter) {
-					fresh.get(s.ID.Mountpoint).local.Set(sub.Filter, s.ID, localOf(sub, false))
+					fresh.get(s.ID.Mountpoint).local.Set(sub.Filter, s.ID, localOf(sub, false, s.Since))
 				}
 			}
+		}
+		if spans := spansOf(s, r.cfg.Self); len(spans) > 0 {
+			fresh.setDeparted(s.ID, v.Subscriptions(s.ID), spans)
 		}
 		return true
 	})
@@ -241,17 +273,23 @@ func (r *Router) rebuild(v view) {
 	// and the change of tables.
 	r.clean.each(func(id message.SessionID, sub message.Subscription) {
 		if !isShared(sub.Filter) {
-			fresh.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, true))
+			fresh.get(id.Mountpoint).local.Set(sub.Filter, id, localOf(sub, true, 0))
 		}
 	}, func() {
-		r.tables.mu.Lock()
-		defer r.tables.mu.Unlock()
-		r.tables.smu.Lock()
-		defer r.tables.smu.Unlock()
-		r.tables.by, r.tables.sessions, r.tables.sizes = fresh.by, fresh.sessions, fresh.sizes
+		r.version.change(index, func() { r.tables.replace(fresh) })
 	})
 	r.ready.Store(true)
 	r.clean.reassert()
+}
+
+// replace takes the content of fresh tables.
+func (t *tables) replace(fresh *tables) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.smu.Lock()
+	defer t.smu.Unlock()
+	t.by, t.sessions, t.sizes = fresh.by, fresh.sessions, fresh.sizes
+	t.departedUntil.Store(fresh.departedUntil.Load())
 }
 
 // Quorum takes the news whether the metadata can be written.

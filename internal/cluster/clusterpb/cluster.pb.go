@@ -797,7 +797,13 @@ type PullResponse struct {
 	// QoS 2 packet ids received from the client and not yet released, with the
 	// encoded id of their message. A byte may follow: 1 if every destination has
 	// the message, so that it must not be routed again. Sent with the first part.
-	Inbound       map[uint32][]byte `protobuf:"bytes,3,rep,name=inbound,proto3" json:"inbound,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Inbound map[uint32][]byte `protobuf:"bytes,3,rep,name=inbound,proto3" json:"inbound,omitempty" protobuf_key:"varint,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	// Members that may still send messages which this node must hand over and
+	// cannot be reached now. The source is not to be struck while there are any.
+	Absent []string `protobuf:"bytes,5,rep,name=absent,proto3" json:"absent,omitempty"`
+	// Nothing is left at present, but members that can be reached may still send
+	// something: ask again.
+	Unfinished    bool `protobuf:"varint,6,opt,name=unfinished,proto3" json:"unfinished,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -860,6 +866,100 @@ func (x *PullResponse) GetInbound() map[uint32][]byte {
 	return nil
 }
 
+func (x *PullResponse) GetAbsent() []string {
+	if x != nil {
+		return x.Absent
+	}
+	return nil
+}
+
+func (x *PullResponse) GetUnfinished() bool {
+	if x != nil {
+		return x.Unfinished
+	}
+	return false
+}
+
+type MarkRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Index         uint64                 `protobuf:"varint,1,opt,name=index,proto3" json:"index,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkRequest) Reset() {
+	*x = MarkRequest{}
+	mi := &file_cluster_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkRequest) ProtoMessage() {}
+
+func (x *MarkRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkRequest.ProtoReflect.Descriptor instead.
+func (*MarkRequest) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *MarkRequest) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
+	}
+	return 0
+}
+
+type MarkResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarkResponse) Reset() {
+	*x = MarkResponse{}
+	mi := &file_cluster_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarkResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarkResponse) ProtoMessage() {}
+
+func (x *MarkResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_cluster_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarkResponse.ProtoReflect.Descriptor instead.
+func (*MarkResponse) Descriptor() ([]byte, []int) {
+	return file_cluster_proto_rawDescGZIP(), []int{15}
+}
+
 type Entry struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Sequence uint64                 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -880,7 +980,7 @@ type Entry struct {
 
 func (x *Entry) Reset() {
 	*x = Entry{}
-	mi := &file_cluster_proto_msgTypes[14]
+	mi := &file_cluster_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -892,7 +992,7 @@ func (x *Entry) String() string {
 func (*Entry) ProtoMessage() {}
 
 func (x *Entry) ProtoReflect() protoreflect.Message {
-	mi := &file_cluster_proto_msgTypes[14]
+	mi := &file_cluster_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -905,7 +1005,7 @@ func (x *Entry) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Entry.ProtoReflect.Descriptor instead.
 func (*Entry) Descriptor() ([]byte, []int) {
-	return file_cluster_proto_rawDescGZIP(), []int{14}
+	return file_cluster_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Entry) GetSequence() uint64 {
@@ -1033,15 +1133,22 @@ const file_cluster_proto_rawDesc = "" +
 	"\asession\x18\x01 \x01(\v2\x1d.mqadmin.cluster.v1.SessionIDR\asession\x12\x14\n" +
 	"\x05epoch\x18\x02 \x01(\x04R\x05epoch\x12\x1c\n" +
 	"\tconfirmed\x18\x03 \x01(\x04R\tconfirmed\x12\x14\n" +
-	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xf0\x01\n" +
+	"\x05limit\x18\x04 \x01(\rR\x05limit\"\xa8\x02\n" +
 	"\fPullResponse\x123\n" +
 	"\aentries\x18\x01 \x03(\v2\x19.mqadmin.cluster.v1.EntryR\aentries\x12\x12\n" +
 	"\x04last\x18\x02 \x01(\bR\x04last\x12\x12\n" +
 	"\x04next\x18\x04 \x01(\x04R\x04next\x12G\n" +
-	"\ainbound\x18\x03 \x03(\v2-.mqadmin.cluster.v1.PullResponse.InboundEntryR\ainbound\x1a:\n" +
+	"\ainbound\x18\x03 \x03(\v2-.mqadmin.cluster.v1.PullResponse.InboundEntryR\ainbound\x12\x16\n" +
+	"\x06absent\x18\x05 \x03(\tR\x06absent\x12\x1e\n" +
+	"\n" +
+	"unfinished\x18\x06 \x01(\bR\n" +
+	"unfinished\x1a:\n" +
 	"\fInboundEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\rR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"\xf3\x01\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value:\x028\x01\"#\n" +
+	"\vMarkRequest\x12\x14\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\x0e\n" +
+	"\fMarkResponse\"\xf3\x01\n" +
 	"\x05Entry\x12\x1a\n" +
 	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12\x18\n" +
 	"\amessage\x18\x02 \x01(\fR\amessage\x12\x10\n" +
@@ -1051,14 +1158,15 @@ const file_cluster_proto_rawDesc = "" +
 	"\tpacket_id\x18\x06 \x01(\rR\bpacketId\x12\x14\n" +
 	"\x05state\x18\a \x01(\rR\x05state\x12\x14\n" +
 	"\x05group\x18\b \x01(\tR\x05group\x12\x16\n" +
-	"\x06filter\x18\t \x01(\tR\x06filter2\xf5\x03\n" +
+	"\x06filter\x18\t \x01(\tR\x06filter2\xc0\x04\n" +
 	"\x0eClusterService\x12U\n" +
 	"\bDescribe\x12#.mqadmin.cluster.v1.DescribeRequest\x1a$.mqadmin.cluster.v1.DescribeResponse\x12L\n" +
 	"\x05Admit\x12 .mqadmin.cluster.v1.AdmitRequest\x1a!.mqadmin.cluster.v1.AdmitResponse\x12U\n" +
 	"\bWithdraw\x12#.mqadmin.cluster.v1.WithdrawRequest\x1a$.mqadmin.cluster.v1.WithdrawResponse\x12N\n" +
 	"\x05Leave\x12 .mqadmin.cluster.v1.LeaveRequest\x1a!.mqadmin.cluster.v1.LeaveResponse0\x01\x12L\n" +
 	"\x05Adopt\x12 .mqadmin.cluster.v1.AdoptRequest\x1a!.mqadmin.cluster.v1.AdoptResponse\x12I\n" +
-	"\x04Pull\x12\x1f.mqadmin.cluster.v1.PullRequest\x1a .mqadmin.cluster.v1.PullResponseBAZ?github.com/mqadmin/mqadmin/internal/cluster/clusterpb;clusterpbb\x06proto3"
+	"\x04Pull\x12\x1f.mqadmin.cluster.v1.PullRequest\x1a .mqadmin.cluster.v1.PullResponse\x12I\n" +
+	"\x04Mark\x12\x1f.mqadmin.cluster.v1.MarkRequest\x1a .mqadmin.cluster.v1.MarkResponseBAZ?github.com/mqadmin/mqadmin/internal/cluster/clusterpb;clusterpbb\x06proto3"
 
 var (
 	file_cluster_proto_rawDescOnce sync.Once
@@ -1072,7 +1180,7 @@ func file_cluster_proto_rawDescGZIP() []byte {
 	return file_cluster_proto_rawDescData
 }
 
-var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_cluster_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_cluster_proto_goTypes = []any{
 	(*Member)(nil),           // 0: mqadmin.cluster.v1.Member
 	(*DescribeRequest)(nil),  // 1: mqadmin.cluster.v1.DescribeRequest
@@ -1088,8 +1196,10 @@ var file_cluster_proto_goTypes = []any{
 	(*AdoptResponse)(nil),    // 11: mqadmin.cluster.v1.AdoptResponse
 	(*PullRequest)(nil),      // 12: mqadmin.cluster.v1.PullRequest
 	(*PullResponse)(nil),     // 13: mqadmin.cluster.v1.PullResponse
-	(*Entry)(nil),            // 14: mqadmin.cluster.v1.Entry
-	nil,                      // 15: mqadmin.cluster.v1.PullResponse.InboundEntry
+	(*MarkRequest)(nil),      // 14: mqadmin.cluster.v1.MarkRequest
+	(*MarkResponse)(nil),     // 15: mqadmin.cluster.v1.MarkResponse
+	(*Entry)(nil),            // 16: mqadmin.cluster.v1.Entry
+	nil,                      // 17: mqadmin.cluster.v1.PullResponse.InboundEntry
 }
 var file_cluster_proto_depIdxs = []int32{
 	0,  // 0: mqadmin.cluster.v1.DescribeResponse.self:type_name -> mqadmin.cluster.v1.Member
@@ -1097,22 +1207,24 @@ var file_cluster_proto_depIdxs = []int32{
 	0,  // 2: mqadmin.cluster.v1.AdmitRequest.member:type_name -> mqadmin.cluster.v1.Member
 	9,  // 3: mqadmin.cluster.v1.AdoptRequest.session:type_name -> mqadmin.cluster.v1.SessionID
 	9,  // 4: mqadmin.cluster.v1.PullRequest.session:type_name -> mqadmin.cluster.v1.SessionID
-	14, // 5: mqadmin.cluster.v1.PullResponse.entries:type_name -> mqadmin.cluster.v1.Entry
-	15, // 6: mqadmin.cluster.v1.PullResponse.inbound:type_name -> mqadmin.cluster.v1.PullResponse.InboundEntry
+	16, // 5: mqadmin.cluster.v1.PullResponse.entries:type_name -> mqadmin.cluster.v1.Entry
+	17, // 6: mqadmin.cluster.v1.PullResponse.inbound:type_name -> mqadmin.cluster.v1.PullResponse.InboundEntry
 	1,  // 7: mqadmin.cluster.v1.ClusterService.Describe:input_type -> mqadmin.cluster.v1.DescribeRequest
 	3,  // 8: mqadmin.cluster.v1.ClusterService.Admit:input_type -> mqadmin.cluster.v1.AdmitRequest
 	5,  // 9: mqadmin.cluster.v1.ClusterService.Withdraw:input_type -> mqadmin.cluster.v1.WithdrawRequest
 	7,  // 10: mqadmin.cluster.v1.ClusterService.Leave:input_type -> mqadmin.cluster.v1.LeaveRequest
 	10, // 11: mqadmin.cluster.v1.ClusterService.Adopt:input_type -> mqadmin.cluster.v1.AdoptRequest
 	12, // 12: mqadmin.cluster.v1.ClusterService.Pull:input_type -> mqadmin.cluster.v1.PullRequest
-	2,  // 13: mqadmin.cluster.v1.ClusterService.Describe:output_type -> mqadmin.cluster.v1.DescribeResponse
-	4,  // 14: mqadmin.cluster.v1.ClusterService.Admit:output_type -> mqadmin.cluster.v1.AdmitResponse
-	6,  // 15: mqadmin.cluster.v1.ClusterService.Withdraw:output_type -> mqadmin.cluster.v1.WithdrawResponse
-	8,  // 16: mqadmin.cluster.v1.ClusterService.Leave:output_type -> mqadmin.cluster.v1.LeaveResponse
-	11, // 17: mqadmin.cluster.v1.ClusterService.Adopt:output_type -> mqadmin.cluster.v1.AdoptResponse
-	13, // 18: mqadmin.cluster.v1.ClusterService.Pull:output_type -> mqadmin.cluster.v1.PullResponse
-	13, // [13:19] is the sub-list for method output_type
-	7,  // [7:13] is the sub-list for method input_type
+	14, // 13: mqadmin.cluster.v1.ClusterService.Mark:input_type -> mqadmin.cluster.v1.MarkRequest
+	2,  // 14: mqadmin.cluster.v1.ClusterService.Describe:output_type -> mqadmin.cluster.v1.DescribeResponse
+	4,  // 15: mqadmin.cluster.v1.ClusterService.Admit:output_type -> mqadmin.cluster.v1.AdmitResponse
+	6,  // 16: mqadmin.cluster.v1.ClusterService.Withdraw:output_type -> mqadmin.cluster.v1.WithdrawResponse
+	8,  // 17: mqadmin.cluster.v1.ClusterService.Leave:output_type -> mqadmin.cluster.v1.LeaveResponse
+	11, // 18: mqadmin.cluster.v1.ClusterService.Adopt:output_type -> mqadmin.cluster.v1.AdoptResponse
+	13, // 19: mqadmin.cluster.v1.ClusterService.Pull:output_type -> mqadmin.cluster.v1.PullResponse
+	15, // 20: mqadmin.cluster.v1.ClusterService.Mark:output_type -> mqadmin.cluster.v1.MarkResponse
+	14, // [14:21] is the sub-list for method output_type
+	7,  // [7:14] is the sub-list for method input_type
 	7,  // [7:7] is the sub-list for extension type_name
 	7,  // [7:7] is the sub-list for extension extendee
 	0,  // [0:7] is the sub-list for field type_name
@@ -1129,7 +1241,7 @@ func file_cluster_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_cluster_proto_rawDesc), len(file_cluster_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,6 +29,7 @@ const (
 	ClusterService_Leave_FullMethodName    = "/mqadmin.cluster.v1.ClusterService/Leave"
 	ClusterService_Adopt_FullMethodName    = "/mqadmin.cluster.v1.ClusterService/Adopt"
 	ClusterService_Pull_FullMethodName     = "/mqadmin.cluster.v1.ClusterService/Pull"
+	ClusterService_Mark_FullMethodName     = "/mqadmin.cluster.v1.ClusterService/Mark"
 )
 
 // ClusterServiceClient is the client API for ClusterService service.
@@ -52,6 +53,9 @@ type ClusterServiceClient interface {
 	// Pull hands over the next part of a session's queue. The source deletes
 	// what the caller has confirmed.
 	Pull(ctx context.Context, in *PullRequest, opts ...grpc.CallOption) (*PullResponse, error)
+	// Mark makes the called node tell in its stream of messages to the caller
+	// that everything it matched before the index has been sent.
+	Mark(ctx context.Context, in *MarkRequest, opts ...grpc.CallOption) (*MarkResponse, error)
 }
 
 type clusterServiceClient struct {
@@ -131,6 +135,16 @@ func (c *clusterServiceClient) Pull(ctx context.Context, in *PullRequest, opts .
 	return out, nil
 }
 
+func (c *clusterServiceClient) Mark(ctx context.Context, in *MarkRequest, opts ...grpc.CallOption) (*MarkResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(MarkResponse)
+	err := c.cc.Invoke(ctx, ClusterService_Mark_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // ClusterServiceServer is the server API for ClusterService service.
 // All implementations must embed UnimplementedClusterServiceServer
 // for forward compatibility.
@@ -152,6 +166,9 @@ type ClusterServiceServer interface {
 	// Pull hands over the next part of a session's queue. The source deletes
 	// what the caller has confirmed.
 	Pull(context.Context, *PullRequest) (*PullResponse, error)
+	// Mark makes the called node tell in its stream of messages to the caller
+	// that everything it matched before the index has been sent.
+	Mark(context.Context, *MarkRequest) (*MarkResponse, error)
 	mustEmbedUnimplementedClusterServiceServer()
 }
 
@@ -179,6 +196,9 @@ func (UnimplementedClusterServiceServer) Adopt(context.Context, *AdoptRequest) (
 }
 func (UnimplementedClusterServiceServer) Pull(context.Context, *PullRequest) (*PullResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Pull not implemented")
+}
+func (UnimplementedClusterServiceServer) Mark(context.Context, *MarkRequest) (*MarkResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Mark not implemented")
 }
 func (UnimplementedClusterServiceServer) mustEmbedUnimplementedClusterServiceServer() {}
 func (UnimplementedClusterServiceServer) testEmbeddedByValue()                        {}
@@ -302,6 +322,24 @@ func _ClusterService_Pull_Handler(srv interface{}, ctx context.Context, dec func
 	return interceptor(ctx, in, info, handler)
 }
 
+func _ClusterService_Mark_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(MarkRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(ClusterServiceServer).Mark(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: ClusterService_Mark_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(ClusterServiceServer).Mark(ctx, req.(*MarkRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // ClusterService_ServiceDesc is the grpc.ServiceDesc for ClusterService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -328,6 +366,10 @@ var ClusterService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Pull",
 			Handler:    _ClusterService_Pull_Handler,
+		},
+		{
+			MethodName: "Mark",
+			Handler:    _ClusterService_Mark_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -572,9 +572,13 @@ func (x *Epoch) GetIndex() uint64 {
 }
 
 type Source struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Node          uint64                 `protobuf:"fixed64,1,opt,name=node,proto3" json:"node,omitempty"`
-	Epoch         *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Node  uint64                 `protobuf:"fixed64,1,opt,name=node,proto3" json:"node,omitempty"`
+	Epoch *Epoch                 `protobuf:"bytes,2,opt,name=epoch,proto3" json:"epoch,omitempty"`
+	// The node owned the session from since on and until before until: indexes
+	// of the log. What was matched between them it has or will get.
+	Since         uint64 `protobuf:"varint,3,opt,name=since,proto3" json:"since,omitempty"`
+	Until         uint64 `protobuf:"varint,4,opt,name=until,proto3" json:"until,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -621,6 +625,20 @@ func (x *Source) GetEpoch() *Epoch {
 		return x.Epoch
 	}
 	return nil
+}
+
+func (x *Source) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
+func (x *Source) GetUntil() uint64 {
+	if x != nil {
+		return x.Until
+	}
+	return 0
 }
 
 type Subscription struct {
@@ -2018,10 +2036,13 @@ type Session struct {
 	Stamp     uint64 `protobuf:"fixed64,12,opt,name=stamp,proto3" json:"stamp,omitempty"`
 	StampNode uint64 `protobuf:"fixed64,13,opt,name=stamp_node,json=stampNode,proto3" json:"stamp_node,omitempty"`
 	// Subscriptions older than this were wiped by a clean start.
-	Wiped         uint64 `protobuf:"fixed64,14,opt,name=wiped,proto3" json:"wiped,omitempty"`
-	OverlayIndex  uint64 `protobuf:"varint,15,opt,name=overlay_index,json=overlayIndex,proto3" json:"overlay_index,omitempty"`
-	Present       bool   `protobuf:"varint,16,opt,name=present,proto3" json:"present,omitempty"`
-	Previous      uint64 `protobuf:"fixed64,17,opt,name=previous,proto3" json:"previous,omitempty"`
+	Wiped        uint64 `protobuf:"fixed64,14,opt,name=wiped,proto3" json:"wiped,omitempty"`
+	OverlayIndex uint64 `protobuf:"varint,15,opt,name=overlay_index,json=overlayIndex,proto3" json:"overlay_index,omitempty"`
+	Present      bool   `protobuf:"varint,16,opt,name=present,proto3" json:"present,omitempty"`
+	Previous     uint64 `protobuf:"fixed64,17,opt,name=previous,proto3" json:"previous,omitempty"`
+	// Index from which on the owner gets what is matched for the session; 0 when
+	// that is not known.
+	Since         uint64 `protobuf:"varint,18,opt,name=since,proto3" json:"since,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2175,6 +2196,13 @@ func (x *Session) GetPrevious() uint64 {
 	return 0
 }
 
+func (x *Session) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 var File_command_proto protoreflect.FileDescriptor
 
 const file_command_proto_rawDesc = "" +
@@ -2220,10 +2248,12 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\x02 \x01(\rR\n" +
 	"generation\x12\x14\n" +
-	"\x05index\x18\x03 \x01(\x04R\x05index\"G\n" +
+	"\x05index\x18\x03 \x01(\x04R\x05index\"s\n" +
 	"\x06Source\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x06R\x04node\x12)\n" +
-	"\x05epoch\x18\x02 \x01(\v2\x13.mqadmin.meta.EpochR\x05epoch\"\xcc\x01\n" +
+	"\x05epoch\x18\x02 \x01(\v2\x13.mqadmin.meta.EpochR\x05epoch\x12\x14\n" +
+	"\x05since\x18\x03 \x01(\x04R\x05since\x12\x14\n" +
+	"\x05until\x18\x04 \x01(\x04R\x05until\"\xcc\x01\n" +
 	"\fSubscription\x12\x16\n" +
 	"\x06filter\x18\x01 \x01(\tR\x06filter\x12\x10\n" +
 	"\x03qos\x18\x02 \x01(\rR\x03qos\x12\x19\n" +
@@ -2344,7 +2374,7 @@ const file_command_proto_rawDesc = "" +
 	"\x0eImportRetained\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\"&\n" +
 	"\x0eTrimTombstones\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\x93\x04\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"\xa9\x04\n" +
 	"\aSession\x12\x1e\n" +
 	"\n" +
 	"mountpoint\x18\x01 \x01(\tR\n" +
@@ -2367,7 +2397,8 @@ const file_command_proto_rawDesc = "" +
 	"\x05wiped\x18\x0e \x01(\x06R\x05wiped\x12#\n" +
 	"\roverlay_index\x18\x0f \x01(\x04R\foverlayIndex\x12\x18\n" +
 	"\apresent\x18\x10 \x01(\bR\apresent\x12\x1a\n" +
-	"\bprevious\x18\x11 \x01(\x06R\bpreviousB8Z6github.com/mqadmin/mqadmin/internal/meta/metapb;metapbb\x06proto3"
+	"\bprevious\x18\x11 \x01(\x06R\bprevious\x12\x14\n" +
+	"\x05since\x18\x12 \x01(\x04R\x05sinceB8Z6github.com/mqadmin/mqadmin/internal/meta/metapb;metapbb\x06proto3"
 
 var (
 	file_command_proto_rawDescOnce sync.Once
