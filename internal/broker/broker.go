@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -39,12 +40,15 @@ import (
 type Options struct {
 	Config *config.Config
 	Logger *logging.Logger
+	// Reread reads the configuration again for Reload; nil leaves it as it is.
+	Reread func() (*config.Config, error)
 }
 
 // Broker is one running node.
 type Broker struct {
 	cfg     *config.Config
 	log     *logging.Logger
+	reread  func() (*config.Config, error)
 	metrics *metrics.Registry
 	id      *identity
 	name    string
@@ -60,8 +64,11 @@ type Broker struct {
 	cluster   *cluster.Cluster
 	listeners *listener.Manager
 	hooks     *hook.Registry
-	chain     *hook.Chain // of listeners that choose no plugins, and of queues
-	plugins   []plugin
+	chain     *hook.Chain // of listeners that choose no plugins
+	news      *hook.News  // about queues
+	host      *session.Host
+	files     atomic.Pointer[watcher] // nil until listeners are open
+	plugins   []filePlugin
 	admin     *admin.Server
 	settings  settingsBox
 	gate      gate
@@ -78,7 +85,7 @@ type Broker struct {
 // metadata. What it opened is closed again when it fails.
 func New(o Options) (_ *Broker, err error) {
 	b := &Broker{
-		cfg: o.Config, log: o.Logger, metrics: metrics.New(), name: o.Config.String("nodename"),
+		cfg: o.Config, log: o.Logger, reread: o.Reread, metrics: metrics.New(), name: o.Config.String("nodename"),
 		left: make(chan struct{}), fatal: make(chan error, 1), started: time.Now(),
 	}
 	defer func() {
@@ -155,19 +162,18 @@ func (b *Broker) openData() (err error) {
 // openEngine makes sessions, queues, routing and the cluster above the stores.
 func (b *Broker) openEngine() (err error) {
 	cfg := b.cfg
+	b.openHooks()
 	b.queues, err = queue.New(queue.Config{
 		Store: b.store, Metrics: b.metrics, Logger: b.log.With("part", "queue"),
 		Defaults: func() queue.Options { return queueOptions(b.settings.load()) },
-		Expired:  func(id message.SessionID, epoch message.Epoch) { b.cluster.Expired(id, epoch) },
+		Expired: func(id message.SessionID, epoch message.Epoch) {
+			b.news.SessionExpired(id, func() []message.Subscription { return b.router.Subscriptions(id) })
+			b.cluster.Expired(id, epoch)
+		},
 		Redispatch: func(id message.SessionID, d queue.Delivery) {
 			go b.router.Redispatch(id, d) // not on the queue's goroutine: it may hold its lock
 		},
-		Dropped: func(id message.SessionID, m *message.Message, qos byte, reason string) {
-			b.chain.OnMessageDrop(&hook.Message{Session: id, Message: m, QoS: qos, Reason: reason})
-		},
-		Stored: func(id message.SessionID, m *message.Message, qos byte) {
-			b.chain.OnOfflineMessage(&hook.Message{Session: id, Message: m, QoS: qos})
-		},
+		Dropped: b.news.MessageDrop, Stored: b.news.OfflineMessage,
 		PublishWill: func(id message.SessionID, w queue.Will, done func(error)) { b.sessions.PublishWill(id, w, done) },
 	})
 	if err != nil {
@@ -185,9 +191,10 @@ func (b *Broker) openEngine() (err error) {
 	ids := &messageIDs{node: b.id.node, incarnation: b.id.incarnation}
 	b.sessions = session.New(session.Config{
 		Settings: b.settings.load, Queues: b.queues, Router: b.router, Registrar: registrar{b}, NextID: ids.next,
-		Crash:   func(value any, stack []byte) { b.log.Crash("session", value, stack) },
+		Crash: func(value any, stack []byte) { b.log.Crash("session", value, stack) }, News: b.news,
 		Metrics: b.metrics, Logger: b.log.With("part", "session"),
 	})
+	b.host = session.NewHost(b.sessions)
 	b.openListeners()
 	b.cluster = cluster.New(cluster.Config{
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
@@ -232,6 +239,7 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	group.Go(func() error { return b.port.Run(serve, b.clusterPorts...) })
 	group.Go(func() error { return b.cluster.Run(serve) })
 	group.Go(func() error { b.refreshRevoked(ctx); return nil })
+	group.Go(func() error { b.news.Run(serve); return nil })
 	for _, p := range b.plugins {
 		group.Go(func() error { p.Run(serve); return nil })
 	}
@@ -246,11 +254,11 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	if err := b.startListeners(); err != nil {
 		return err
 	}
-	files := newWatcher(b.watched, b.log.With("part", "watch"))
+	b.files.Store(newWatcher(b.watched, b.log.With("part", "watch")))
 	for _, s := range b.watched() { // changed after they were read and before they were watched
 		s.reload()
 	}
-	group.Go(func() error { files.run(serve); return nil })
+	group.Go(func() error { b.files.Load().run(serve); return nil })
 	serving(b.servingText())
 	var err error
 	select {
@@ -313,6 +321,7 @@ func (b *Broker) drain() {
 		b.log.Warn("some connections did not end in time", "error", err)
 	}
 	_ = b.listeners.Close(ctx)
+	b.host.Close()
 	b.cluster.Flush(ctx)
 	if err := b.meta.TransferLeadership(ctx); err != nil && !b.hasLeft() {
 		b.log.Warn("leadership was not handed over", "error", err)
@@ -339,10 +348,22 @@ func (b *Broker) setMetadataAside() error {
 	return nil
 }
 
-// Reload reads certificates, password and ACL files again and reopens the logs.
+// Reload reads certificates, password and ACL files again, which may be others by
+// the configuration of now, and reopens the logs.
 func (b *Broker) Reload() {
 	if err := b.log.Reopen(); err != nil {
 		b.log.Error("log files could not be reopened", "error", err)
+	}
+	if b.reread != nil {
+		next, err := b.reread()
+		if err != nil {
+			b.log.Error("the configuration cannot be read again; the former one stays in force", "error", err)
+		} else {
+			b.reconfigure(next)
+			if w := b.files.Load(); w != nil {
+				w.refresh()
+			}
+		}
 	}
 	failed := b.listeners.Reload() != nil
 	for _, p := range b.plugins {

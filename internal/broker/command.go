@@ -258,7 +258,7 @@ func (c *command) console(cmd *cobra.Command) (err error) {
 		return err
 	}
 	defer func() { _ = pid.Remove() }()
-	b, err := New(Options{Config: cfg, Logger: log})
+	b, err := New(Options{Config: cfg, Logger: log, Reread: c.load})
 	if err != nil {
 		return err
 	}

@@ -20,9 +20,8 @@ import (
 	"github.com/mqadmin/mqadmin/internal/web"
 )
 
-// openListeners makes the manager of listeners; startListeners opens them once
-// everything below serves.
-func (b *Broker) openListeners() {
+// openHooks makes what plugins attach to.
+func (b *Broker) openHooks() {
 	b.hooks = hook.New(hook.Options{
 		Logger: b.log.With("part", "hook"), Metrics: b.metrics,
 		OnPanic: func(plugin string, p hook.Point, value any, stack []byte) {
@@ -30,6 +29,12 @@ func (b *Broker) openListeners() {
 		},
 	})
 	b.chain = b.hooks.Default()
+	b.news = hook.NewNews(b.chain, b.cfg.Int("max_plugin_events"), b.metrics)
+}
+
+// openListeners makes the manager of listeners; startListeners opens them once
+// everything below serves.
+func (b *Broker) openListeners() {
 	b.listeners = listener.New(listener.Options{
 		Listen: listen, Serve: b.serve, Refuse: b.sessions.Refuse, Handler: b.pages, ReadFile: os.ReadFile,
 		OnPanic: func(value any, stack []byte, info *listener.Info) {

@@ -1,10 +1,14 @@
 package broker
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"math"
 	"os"
+	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/mqadmin/mqadmin/internal/auth"
 	"github.com/mqadmin/mqadmin/internal/config"
@@ -17,6 +21,14 @@ type plugin interface {
 	Run(ctx context.Context)
 	Reload() error
 	File() string
+	Configure(path string, interval time.Duration) error
+}
+
+// filePlugin is one that this version has, and its settings.
+type filePlugin struct {
+	plugin
+	open                 func(auth.FileOptions) plugin
+	name, file, interval string
 }
 
 // watched lists what is read again when it changes.
@@ -36,34 +48,48 @@ type settingsBox struct {
 func (s *settingsBox) load() *session.Settings   { return s.p.Load() }
 func (s *settingsBox) store(v *session.Settings) { s.p.Store(v) }
 
-// openPlugins attaches what decides about clients, in VerneMQ's order.
+// openPlugins attaches what decides about clients: by priority, those without
+// one last, and where that says nothing in VerneMQ's order.
 func (b *Broker) openPlugins() error {
-	attach := func(name string, p plugin) error {
-		b.plugins = append(b.plugins, p)
-		return b.hooks.Attach(name, p)
-	}
-	if b.cfg.Flag("plugins.vmq_passwd") && !b.cfg.LocalOnly() {
-		p := auth.NewPasswd(fileOptions(b.cfg, "vmq_passwd.password_file", "vmq_passwd.password_reload_interval", b))
-		if err := attach(auth.PasswdName, p); err != nil {
-			return err
-		}
-	}
-	if b.cfg.Flag("plugins.vmq_acl") && !b.cfg.LocalOnly() {
-		p := auth.NewACL(fileOptions(b.cfg, "vmq_acl.acl_file", "vmq_acl.acl_reload_interval", b))
-		if err := attach(auth.ACLName, p); err != nil {
-			return err
-		}
-	}
 	if b.cfg.LocalOnly() {
 		return b.hooks.Attach("local_only", localOnly{})
+	}
+	all := []filePlugin{
+		{open: func(o auth.FileOptions) plugin { return auth.NewPasswd(o) }, name: auth.PasswdName, file: "vmq_passwd.password_file", interval: "vmq_passwd.password_reload_interval"},
+		{open: func(o auth.FileOptions) plugin { return auth.NewACL(o) }, name: auth.ACLName, file: "vmq_acl.acl_file", interval: "vmq_acl.acl_reload_interval"},
+	}
+	slices.SortStableFunc(all, func(x, y filePlugin) int { return cmp.Compare(priority(b.cfg, x.name), priority(b.cfg, y.name)) })
+	for _, p := range all {
+		if !b.cfg.Flag("plugins." + p.name) {
+			continue
+		}
+		o := auth.FileOptions{
+			Path: b.cfg.String(p.file), ReadFile: os.ReadFile, Interval: b.cfg.Duration(p.interval),
+			Logger: b.log.With("part", "auth"), Metrics: b.metrics,
+		}
+		p.plugin = p.open(o)
+		b.plugins = append(b.plugins, p)
+		if err := b.hooks.Attach(p.name, p.plugin); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func fileOptions(c *config.Config, path, interval string, b *Broker) auth.FileOptions {
-	return auth.FileOptions{
-		Path: c.String(path), ReadFile: os.ReadFile, Interval: c.Duration(interval),
-		Logger: b.log.With("part", "auth"), Metrics: b.metrics,
+// priority is a plugin's place in the order: low ones first.
+func priority(c *config.Config, name string) int {
+	key := "plugins." + name + ".priority"
+	if !c.IsSet(key) {
+		return math.MaxInt
+	}
+	return c.Int(key)
+}
+
+// reconfigure takes the files and intervals of plugins from a configuration that
+// was read again. Other settings wait for a restart.
+func (b *Broker) reconfigure(next *config.Config) {
+	for _, p := range b.plugins {
+		_ = p.Configure(next.String(p.file), next.Duration(p.interval)) // logged, and shown by a gauge
 	}
 }
 

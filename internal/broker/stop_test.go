@@ -19,22 +19,35 @@ import (
 // further lines of configuration.
 func testBroker(t *testing.T, dir string, lines ...string) *Broker {
 	t.Helper()
-	text := fmt.Sprintf("data_dir = %[1]s/data\nrun_dir = %[1]s/run\nlog_dir = %[1]s/log\nallow_anonymous = on\nplugins.vmq_passwd = off\nplugins.vmq_acl = off\n"+
-		"listener.tcp.default = 127.0.0.1:0\nlistener.vmq.clustering = 127.0.0.1:0\nlistener.http.default = 127.0.0.1:0\n", dir) + strings.Join(lines, "\n") + "\n"
-	cfg, err := config.Parse("test.conf", []byte(text), config.Options{})
+	return testBrokerWith(t, logging.Options{}, func() []string { return lines }, dir)
+}
+
+// testBrokerWith is testBroker with a log, and lines that may change.
+func testBrokerWith(t *testing.T, logs logging.Options, lines func() []string, dir string) *Broker {
+	t.Helper()
+	read := func() (*config.Config, error) {
+		return config.Parse("test.conf", []byte(testConfig(dir)+strings.Join(lines(), "\n")+"\n"), config.Options{})
+	}
+	cfg, err := read()
 	if err != nil {
 		t.Fatal(err)
 	}
-	log, err := logging.New(logging.Options{})
+	log, err := logging.New(logs)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = log.Close() })
-	b, err := New(Options{Config: cfg, Logger: log})
+	b, err := New(Options{Config: cfg, Logger: log, Reread: read})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return b
+}
+
+// testConfig puts everything into dir and all listeners on free ports.
+func testConfig(dir string) string {
+	return fmt.Sprintf("data_dir = %[1]s/data\nrun_dir = %[1]s/run\nlog_dir = %[1]s/log\nallow_anonymous = on\nplugins.vmq_passwd = off\nplugins.vmq_acl = off\n"+
+		"listener.tcp.default = 127.0.0.1:0\nlistener.vmq.clustering = 127.0.0.1:0\nlistener.http.default = 127.0.0.1:0\n", dir)
 }
 
 // connect sends CONNECT and waits for its answer.

@@ -43,6 +43,7 @@ type watcher struct {
 	dirs    map[string]bool     // what is watched
 	seen    map[string]fileMark // what each file was when its source was last told
 	settle  time.Duration
+	others  chan struct{} // sources returns others than before
 }
 
 // fileMark tells one content of a path from another without reading it.
@@ -57,7 +58,7 @@ type fileMark struct {
 // newWatcher notes how the files are now. Without the system's help, which it
 // logs, files are read again at their intervals only.
 func newWatcher(sources func() []source, log *slog.Logger) *watcher {
-	w := &watcher{sources: sources, log: log, dirs: map[string]bool{}, seen: map[string]fileMark{}, settle: settleTime}
+	w := &watcher{sources: sources, log: log, dirs: map[string]bool{}, seen: map[string]fileMark{}, settle: settleTime, others: make(chan struct{}, 1)}
 	var err error
 	if w.fs, err = fsnotify.NewWatcher(); err != nil {
 		w.log.Warn("files cannot be watched; they are read again at their intervals and on SIGHUP", "error", err)
@@ -89,6 +90,8 @@ func (w *watcher) run(ctx context.Context) {
 			if wait := min(w.settle, settleMost-time.Since(first)); settled == nil || wait > 0 {
 				settled = time.After(wait)
 			}
+		case <-w.others:
+			settled, first = time.After(w.settle), time.Now()
 		case err, ok := <-w.fs.Errors:
 			if !ok {
 				return
@@ -104,6 +107,14 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
+// refresh makes the watcher ask again which files there are.
+func (w *watcher) refresh() {
+	select {
+	case w.others <- struct{}{}:
+	default:
+	}
+}
+
 // look compares every file with what it was, tells the sources of those that
 // differ, and watches the directories that lead to them now. It reports whether
 // anything was different: then it must look again, because something may have
@@ -116,7 +127,8 @@ func (w *watcher) look(tell func(source)) bool {
 		differs := false
 		for _, f := range s.files {
 			seen[f] = markOf(f)
-			if former, known := w.seen[f]; known && former != seen[f] {
+			// One that was not watched may have changed since it was read.
+			if former, known := w.seen[f]; !known || former != seen[f] {
 				differs, again = true, true
 			}
 		}

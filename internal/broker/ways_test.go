@@ -27,7 +27,12 @@ import (
 // serveBroker runs a broker until the end of the test.
 func serveBroker(t *testing.T, lines ...string) *Broker {
 	t.Helper()
-	b := testBroker(t, t.TempDir(), lines...)
+	return runBroker(t, testBroker(t, t.TempDir(), lines...))
+}
+
+// runBroker serves until the end of the test.
+func runBroker(t *testing.T, b *Broker) *Broker {
+	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	serving, done := make(chan struct{}), make(chan error, 1)
 	go func() { done <- b.Run(ctx, func(string) { close(serving) }) }()

@@ -15,7 +15,8 @@ func pluginSettings() []Setting {
 		{Key: "plugins.vmq_http_pub", Type: TypeFlag, Default: off, Status: Refused, Reason: later, Doc: "Publish over HTTP."},
 		{Key: "plugins.$name", Type: TypeFlag, Default: off, Status: Refused, Reason: foreign, Doc: "Turn a plugin on."},
 		{Key: "plugins.$name.path", Type: TypeDir, Needs: "plugins.$name", Status: Refused, Reason: foreign, Doc: "Directory of a plugin."},
-		{Key: "plugins.$name.priority", Type: TypeInt, Min: 0, Max: atLeast, Status: NotYet, Reason: "the order is vmq_passwd, then vmq_acl", Doc: "Order in which plugins start."},
+		{Key: "plugins.$name.priority", Type: TypeInt, Min: 0, Max: atLeast, Doc: "Order in which plugins start and are asked: low ones first, those without a priority last (vmq_passwd, then vmq_acl)."},
+		{Key: "max_plugin_events", Type: TypeInt, Min: 1, Max: 10_000_000, Default: "10000", Doc: "How many events about queues and sessions (messages dropped or stored for somebody offline, sessions expired, wills published) may wait for plugins; beyond, they are dropped and counted in plugin_events_dropped."},
 		{Key: "wait_for_proc", Default: "vmq_server_sup", Status: NoEffect, Reason: "names an Erlang process", Doc: "Process that plugins wait for."},
 		{Key: "default_schema_dir", Type: TypeDir, Words: []string{off}, Default: off, Status: NoEffect, Reason: "the settings are built in", Doc: "Directory of further schema files."},
 	}

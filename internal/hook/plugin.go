@@ -48,7 +48,8 @@ type OnUnsubscribe interface {
 // OnRegister is told of each connected client.
 type OnRegister interface{ OnRegister(r *Register) }
 
-// OnPublish is told of each accepted message, after the modifiers.
+// OnPublish is told of each accepted message, after the modifiers, and of each
+// will that is published.
 type OnPublish interface{ OnPublish(p *Publish) }
 
 // OnSubscribe is told of each SUBSCRIBE after its SUBACK was decided.
@@ -72,8 +73,9 @@ type OnClientGone interface{ OnClientGone(id message.SessionID) }
 // OnSessionExpired is told when a durable session was deleted by its expiry.
 type OnSessionExpired interface{ OnSessionExpired(id message.SessionID) }
 
-// OnTopicUnsubscribed is told of the filters that were removed, whether by
-// UNSUBSCRIBE or with the end of their session.
+// OnTopicUnsubscribed is told of the filters that were removed by UNSUBSCRIBE, by
+// a clean start, or with the end of their session: with its connection, by its
+// expiry.
 type OnTopicUnsubscribed interface {
 	OnTopicUnsubscribed(id message.SessionID, filters []string)
 }
@@ -97,6 +99,9 @@ type Subscriber interface {
 	// plugin has taken responsibility for it. At most the in-flight window of
 	// messages is outstanding.
 	Deliver(m *message.Message, qos byte, done func())
+	// Gone tells that a client has taken the session's id, here or on another
+	// node. It may be called once, last.
+	Gone()
 }
 
 // Permit is the plugin that allows everything: for listeners on which nothing

@@ -135,6 +135,7 @@ func (q *Queue) accept(d *Delivery, now int64) (*entry, error) {
 	}
 	if d.Message.Expired(now) {
 		q.m.expired.Inc()
+		q.m.notify(q.id, d.Message, "expired")
 		return nil, nil
 	}
 	q.m.in.Inc()

@@ -212,6 +212,10 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 	defer unlock()
 	c.m.enter(c)
 	defer c.m.entered(c)
+	var dropped []string // by a clean start
+	if r.CleanStart && c.l.Chain.Has(hook.PointOnTopicUnsubscribed) {
+		dropped = hook.Filters(c.m.cfg.Router.Subscriptions(c.id))
+	}
 	reg, err := c.m.cfg.Registrar.Register(c.ctx, RegisterRequest{
 		ID: c.id, CleanStart: r.CleanStart, Expiry: c.expiry, Durable: c.durable, AllowNetsplit: c.set.AllowRegister,
 		Version: c.version, Peer: c.l.Peer,
@@ -234,11 +238,21 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 		former.Close(packet.SessionTakenOver)
 		<-former.finished // its end must not take away what this one subscribes to
 		present = present && former.expiry > 0
+		if former.expiry == 0 {
+			dropped = nil // told with its end
+		}
+	}
+	if p := c.m.hosted(c.id); p != nil {
+		p.Close(packet.SessionTakenOver)
+		<-p.gone // as above
 	}
 	if reason = c.open(r, p, reg); reason.Failed() {
 		c.m.cfg.Registrar.Ended(context.Background(), End{
 			ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: c.expiry, At: time.Now(), Reason: reason,
 		})
+	}
+	if len(dropped) > 0 { // not under the session's lock
+		c.spawn(func() { c.l.Chain.OnTopicUnsubscribed(c.id, dropped) })
 	}
 	return present, reason
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"time"
 
+	"github.com/mqadmin/mqadmin/internal/hook"
 	"github.com/mqadmin/mqadmin/internal/packet"
 	"github.com/mqadmin/mqadmin/internal/queue"
 )
@@ -89,6 +90,10 @@ func (c *conn) leave(e ending) {
 		}
 		will = nil
 	}
+	var filters []string
+	if expiry == 0 && c.l.Chain.Has(hook.PointOnTopicUnsubscribed) {
+		filters = hook.Filters(c.m.cfg.Router.Subscriptions(c.id))
+	}
 	c.pending.Detach(queue.DetachOptions{Expiry: expiry, Will: will})
 	c.m.mu.Lock()
 	if c.m.byID[c.id] == c {
@@ -98,6 +103,9 @@ func (c *conn) leave(e ending) {
 	c.m.cfg.Registrar.Ended(context.Background(), End{
 		ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: expiry, At: time.Now(), Reason: e.reason,
 	})
+	if len(filters) > 0 {
+		c.l.Chain.OnTopicUnsubscribed(c.id, filters)
+	}
 	if e.takeover {
 		return
 	}

@@ -53,6 +53,8 @@ type Config struct {
 	Registrar Registrar
 	// NextID returns a new message id of this node's incarnation.
 	NextID func() message.ID
+	// News tells plugins of published wills; nil tells nobody.
+	News *hook.News
 	// Crash is told of a panic in a connection, which is then closed.
 	Crash   func(value any, stack []byte)
 	Metrics *metrics.Registry
@@ -74,6 +76,7 @@ type Manager struct {
 	byID    map[message.SessionID]*conn // attached connections
 	coming  map[message.SessionID]*conn // those that are being registered, under their idLock
 	locks   map[message.SessionID]*idLock
+	host    *Host // of plugins; nil without
 	down    bool
 	sockets [2]int // plain, websocket
 }
@@ -224,6 +227,14 @@ func (m *Manager) attached(id message.SessionID) *conn {
 	return m.byID[id]
 }
 
+// hosted returns the session of a plugin, if id is one.
+func (m *Manager) hosted(id message.SessionID) *hosted {
+	m.mu.Lock()
+	h := m.host
+	m.mu.Unlock()
+	return h.find(id)
+}
+
 // Disconnect ends the connection of a session, or with Cleanup the session. It
 // reports whether there was a connection. The will is published as after any
 // end that the client did not ask for. When it returns the connection handles
@@ -231,6 +242,9 @@ func (m *Manager) attached(id message.SessionID) *conn {
 func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 	if o.Reason == packet.SessionTakenOver {
 		m.contest(id)
+	}
+	if p := m.hosted(id); p != nil && (o.Except.IsZero() || p.epoch != o.Except) {
+		p.Close(o.Reason)
 	}
 	c := m.attached(id)
 	if c != nil && !o.Except.IsZero() && *c.epoch.Load() == o.Except {
@@ -286,6 +300,7 @@ func (m *Manager) info(q queue.Info) Info {
 	} else {
 		i.OfflineMessages = q.Pending + q.Inflight
 	}
+	i.Plugin = m.hosted(q.ID) != nil
 	if c := m.attached(q.ID); c != nil {
 		i.NumSessions = 1
 		i.User, i.Peer, i.Protocol = c.client.Username, c.l.Peer, c.level()
@@ -309,6 +324,7 @@ func (m *Manager) PublishWill(id message.SessionID, w queue.Will, done func(erro
 		msg.Expires = expires(w.Expiry)
 	}
 	o := PublishOptions{AllowNetsplit: w.AllowNetsplit, SharePolicy: w.SharePolicy}
+	m.cfg.News.WillPublished(id, &msg)
 	m.cfg.Router.Publish(&msg, o, func(r PublishResult) { done(r.Err) })
 }
 

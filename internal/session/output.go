@@ -300,6 +300,9 @@ func (c *conn) encode(s *scratch, o *queue.Out, att *queue.Attachment) {
 	if c.tooLarge(len(s.buf) - start) {
 		s.buf = s.buf[:start]
 		c.m.count.tooLargeForClient.Inc()
+		if c.l.Chain.Has(hook.PointOnMessageDrop) {
+			c.l.Chain.OnMessageDrop(&hook.Message{Session: c.id, Message: m, QoS: o.QoS, Reason: "max_packet_size_exceeded"})
+		}
 		if o.PacketID != 0 {
 			att.Discard(o.PacketID)
 		}
