@@ -185,6 +185,7 @@ func (b *Broker) openEngine() (err error) {
 		Self: b.id.node, Queues: b.queues, Links: b.port, Metadata: b.meta,
 		Policy:             router.Policy(cfg.Enum("shared_subscription_policy")),
 		MaxRetainedMessage: int(unlimited(cfg.Bytes("max_retained_message_size"))), MaxRetainedBytes: unlimited(cfg.Bytes("max_retained_bytes")),
+		Separate:       cfg.Enum("overlapping_subscriptions") == "separate",
 		EnqueueTimeout: timeout, Metrics: b.metrics, Logger: b.log.With("part", "router"),
 	})
 	b.onClose(b.router.Close)

@@ -67,6 +67,9 @@ type Config struct {
 	MaxRetainedMessage int
 	// MaxRetainedBytes bounds the sum of all retained messages; 0 means no limit.
 	MaxRetainedBytes int64
+	// Separate delivers a copy for each matching subscription of a session
+	// instead of one for all (overlapping_subscriptions).
+	Separate bool
 	// EnqueueTimeout bounds the wait for metadata that a frame of another node
 	// refers to (remote_enqueue_timeout).
 	EnqueueTimeout time.Duration
@@ -111,7 +114,7 @@ func New(cfg Config) *Router {
 	r.streams.init()
 	r.clean.init(r)
 	r.retain.init(r)
-	r.scratch.New = func() any { return &scratch{} }
+	r.scratch.New = func() any { return &scratch{separate: cfg.Separate} }
 	r.register(cfg.Metrics)
 	return r
 }
@@ -247,9 +250,9 @@ func (p *pending) release(err error) {
 	p.done(res)
 }
 
-// hit is one local session that a message matched, after merging overlapping
-// subscriptions into one copy with the highest QoS and all identifiers
-// (MQTT 5.0 §3.3.4).
+// hit is one copy for a local session that a message matched: of all its
+// overlapping subscriptions, with the highest QoS and all identifiers, or with
+// Config.Separate of one each (MQTT 5.0 §3.3.4 allows both).
 type hit struct {
 	id  message.SessionID
 	sub local
@@ -262,6 +265,8 @@ type scratch struct {
 	at     map[message.SessionID]int // in use only beyond linearMerge hits
 	nodes  []message.NodeID
 	groups []*group
+	// separate: each subscription makes a hit (Config.Separate).
+	separate bool
 }
 
 // addFor is add unless the session has published m itself and does not want it.
@@ -276,7 +281,10 @@ func (s *scratch) addFor(m *message.Message, id message.SessionID, sub local) {
 const linearMerge = 16
 
 func (s *scratch) add(id message.SessionID, sub local) {
-	h := s.find(id)
+	var h *hit
+	if !s.separate {
+		h = s.find(id)
+	}
 	if h == nil {
 		s.hits = append(s.hits, hit{id: id, sub: sub})
 		h = &s.hits[len(s.hits)-1]

@@ -244,6 +244,56 @@ func TestOverlappingSubscriptionsMakeOneCopy(t *testing.T) {
 	}
 }
 
+// TestOverlappingSubscriptionsSeparate: a copy for each subscription, with its
+// own QoS, identifier and retain flag, of messages from here and from other
+// nodes.
+func TestOverlappingSubscriptionsSeparate(t *testing.T) {
+	w := newWorld(t, func(c *Config) { c.Separate = true })
+	w.subscribe(t, "c", message.Subscription{Filter: "a/+", QoS: 0, Identifier: 1},
+		message.Subscription{Filter: "a/#", QoS: 2, Identifier: 2, RetainAsPublished: true}, message.Subscription{Filter: "x", QoS: 1},
+		message.Subscription{Filter: "#", NoLocal: true})
+	durable := client("d")
+	w.meta.sessions[durable] = &meta.Session{ID: durable, Owner: self, Durable: true}
+	if _, err := w.Subscribe(context.Background(), session.Subject{ID: durable, Durable: true}, []message.Subscription{{Filter: "a/b", QoS: 1}, {Filter: "a/+", QoS: 2}}); err != nil {
+		t.Fatal(err)
+	}
+	m := &message.Message{Topic: "a/b", QoS: 1, Retain: true, Publisher: "c"}
+	for name, send := range map[string]func(){
+		"publish": func() {
+			if r := w.publish(t, m); r.Matched != 4 || r.Err != nil {
+				t.Errorf("%+v", r)
+			}
+		},
+		"frame": func() {
+			codes := make(chan peer.Code, 1)
+			w.Receive(peer.Identity{}, peer.Frame{Kind: peer.FramePublish, Message: m}, func(c peer.Code) { codes <- c })
+			if c := <-codes; c != peer.CodeAccepted {
+				t.Error(c)
+			}
+		},
+	} {
+		w.queues.got = map[string][]queue.Delivery{}
+		send()
+		byQoS := func(a, b queue.Delivery) int { return int(a.QoS) - int(b.QoS) }
+		for id, want := range map[string][]queue.Delivery{
+			"c": {{QoS: 0, SubscriptionIDs: []uint32{1}}, {QoS: 2, SubscriptionIDs: []uint32{2}, Retain: true}},
+			"d": {{QoS: 1}, {QoS: 2}},
+		} {
+			got := w.queues.got[id]
+			slices.SortFunc(got, byQoS)
+			for i := range got {
+				if got[i].Message != m {
+					t.Errorf("%s: %s has another message", name, id)
+				}
+				got[i].Message = nil
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("%s: %s: %s", name, id, d)
+			}
+		}
+	}
+}
+
 func TestManySubscribersGetOneCopyEach(t *testing.T) {
 	w := newWorld(t, nil)
 	const n = 100
