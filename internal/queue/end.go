@@ -157,12 +157,11 @@ func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 	q.stopTimers()
 	w := q.will
 	q.will = nil
-	lost := q.pending.all()
 	published := q.published()
 	var again []Delivery
 	if how != endMoved {
 		again = q.undelivered()
-		q.m.unhandled.Add(len(lost))
+		q.m.unhandled.Add(q.unacknowledged())
 	}
 	q.pending.clear()
 	q.mu.Unlock()
@@ -213,6 +212,20 @@ func (q *Queue) published() []message.ID {
 		ids = append(ids, in.ID)
 	}
 	return ids
+}
+
+// unacknowledged counts the messages that end with the session. q.mu is held.
+func (q *Queue) unacknowledged() int {
+	if err := q.bound(); err != nil { // they are lost all the same
+		q.m.logCommit(err)
+	}
+	n := q.waiting()
+	for _, e := range q.win.byID {
+		if !e.released {
+			n++
+		}
+	}
+	return n
 }
 
 // undelivered lists what another member of a shared group may have: messages

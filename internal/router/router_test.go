@@ -436,6 +436,35 @@ func TestRetained(t *testing.T) {
 	}
 }
 
+func TestMaxRetainedMessageSize(t *testing.T) {
+	for _, limit := range []int{0, 1, 1000} {
+		r := metrics.New()
+		w := newWorld(t, func(c *Config) { c.MaxRetainedMessage, c.Metrics = limit, r })
+		w.subscribe(t, "c", message.Subscription{Filter: "#", QoS: 1})
+		kept := 1000
+		if limit > 0 {
+			kept = limit
+		}
+		w.publish(t, &message.Message{Topic: "fits", Payload: make([]byte, kept), Retain: true, QoS: 1})
+		w.publish(t, &message.Message{Topic: "more", Payload: make([]byte, kept+1), Retain: true, QoS: 1})
+		want, refused := []string{"fits"}, int64(1)
+		if limit == 0 {
+			want, refused = []string{"fits", "more"}, 0
+		}
+		var got []string
+		w.Retained("", "#", func(m *message.Message) { got = append(got, m.Topic) })
+		slices.Sort(got)
+		if !slices.Equal(got, want) || len(w.queues.got["c"]) != 2 { // what is not retained is delivered
+			t.Errorf("%d: retained %v, %d delivered", limit, got, len(w.queues.got["c"]))
+		}
+		for _, s := range r.Samples() {
+			if s.Name == "retain_message_too_large" && s.Value != refused {
+				t.Errorf("%d: counted %d", limit, s.Value)
+			}
+		}
+	}
+}
+
 func TestReceiveMatchesAgainAmongOwnSessions(t *testing.T) {
 	w := newWorld(t, nil)
 	w.subscribe(t, "c", message.Subscription{Filter: "t", QoS: 1})

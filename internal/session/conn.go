@@ -195,8 +195,11 @@ func (c *conn) refuse(err error) {
 		pe = &packet.Error{Reason: packet.UnspecifiedError}
 	}
 	c.m.log.Debug("connection sent an invalid packet", "peer", c.l.Peer, "client", c.id.String(), "error", err)
-	if pe.Reason == packet.PacketTooLarge {
+	switch pe.Reason {
+	case packet.PacketTooLarge:
 		c.m.count.invalidSize[c.v()].Inc()
+	case packet.TopicNameInvalid, packet.TopicFilterInvalid:
+		c.m.count.invalidTopic[c.v()].Inc()
 	}
 	if c.q == nil && pe.Version != 0 {
 		c.version = pe.Version

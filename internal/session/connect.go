@@ -161,7 +161,10 @@ func (c *conn) modify(m *hook.RegisterModifiers) {
 		c.dec.MaxSize = packetLimit(s.MaxMessageSize)
 	}
 	if life > 0 {
-		c.after(life, func() { c.terminate(ending{reason: packet.AdministrativeAction, tell: true}) })
+		c.after(life, func() {
+			c.m.count.lifetimeExpired[c.v()].Inc()
+			c.terminate(ending{reason: packet.AdministrativeAction, tell: true})
+		})
 	}
 }
 

@@ -118,6 +118,7 @@ type counters struct {
 	publishAuthError, subscribeAuthError, invalidSize                                         perVersion
 	pubackInvalid, pubrecInvalid, pubcompInvalid                                              perVersion
 	publishError, subscribeError, unsubscribeError, keepaliveExpired                          perVersion
+	invalidTopic, throttled, subscriptionsRefused, lifetimeExpired                            perVersion
 
 	// received and sent by kind: PUBACK to PUBCOMP, DISCONNECT, AUTH.
 	received, sent [packet.TypeAuth + 1]*perReason
@@ -187,6 +188,10 @@ func (c *counters) register(r *metrics.Registry) {
 	c.subscribeError = byVersion(r, "mqtt_subscribe_error", "SUBSCRIBE packets of which a filter could not be entered.")
 	c.unsubscribeError = byVersion(r, "mqtt_unsubscribe_error", "UNSUBSCRIBE packets that could not be carried out.")
 	c.keepaliveExpired = byVersion(r, "client_keepalive_expired", "Connections closed because the client was silent for 1.5 times its keep-alive.")
+	c.invalidTopic = byVersion(r, "mqtt_invalid_topic_error", "Packets refused because a topic or filter is not valid or is deeper than topic_max_depth.")
+	c.throttled = byVersion(r, "mqtt_publish_throttled", "Times that a client was not read for a while because of max_message_rate.")
+	c.subscriptionsRefused = byVersion(r, "mqtt_subscribe_quota_exceeded", "Filters refused because of max_subscriptions_per_client.")
+	c.lifetimeExpired = byVersion(r, "client_lifetime_expired", "Connections closed because of max_connection_lifetime.")
 	c.registerReasons(r)
 }
 

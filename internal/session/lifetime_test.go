@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"runtime"
 	"testing"
 	"testing/synctest"
@@ -14,28 +15,36 @@ import (
 	"github.com/mqadmin/mqadmin/internal/queue"
 )
 
-func TestTakeover(t *testing.T) {
+func TestSuppressLWTOnSessionTakeover(t *testing.T) {
 	for _, suppress := range []bool{false, true} {
-		n := newNode(t, with(func(s *Settings) { s.SuppressWillOnTakeover = suppress }))
-		watch := n.join(5, &packet.Connect{ClientID: "watch"})
-		watch.subscribe("will", 0)
-		old := n.join(5, &packet.Connect{ClientID: "c", SessionExpiry: 100, HasSessionExpiry: true, Will: &packet.Will{Topic: "will", Payload: []byte("w")}})
-		next := n.dial(5)
-		if a := next.connect(&packet.Connect{ClientID: "c", SessionExpiry: 100, HasSessionExpiry: true}); !a.SessionPresent {
-			t.Fatal("no session present")
+		for _, version := range []byte{4, 5} {
+			t.Run(fmt.Sprintf("%v/v%d", suppress, version), func(t *testing.T) {
+				n := newNode(t, with(func(s *Settings) { s.SuppressWillOnTakeover = suppress }))
+				watch := n.join(5, &packet.Connect{ClientID: "watch"})
+				watch.subscribe("will", 0)
+				connect := func(payload string) *packet.Connect {
+					return &packet.Connect{
+						ClientID: "c", SessionExpiry: 100, HasSessionExpiry: version == 5, Will: &packet.Will{Topic: "will", Payload: []byte(payload)},
+					}
+				}
+				old := n.join(version, connect("first"))
+				next := n.dial(version)
+				if a := next.connect(connect("second")); !a.SessionPresent {
+					t.Fatal("no session present")
+				}
+				old.ended(packet.SessionTakenOver)
+				if suppress {
+					watch.alive()
+				} else if p := expect[*packet.Publish](watch); string(p.Payload) != "first" {
+					t.Fatal(p)
+				}
+				next.alive()
+				next.nc.Close() // any other end publishes it
+				if p := expect[*packet.Publish](watch); string(p.Payload) != "second" {
+					t.Fatal(p)
+				}
+			})
 		}
-		if d := expect[*packet.Disconnect](old); d.Reason != packet.SessionTakenOver {
-			t.Fatal(d.Reason)
-		}
-		old.closed()
-		if suppress {
-			watch.send(&packet.Pingreq{})
-			expect[*packet.Pingresp](watch)
-		} else if p := expect[*packet.Publish](watch); string(p.Payload) != "w" {
-			t.Fatal(p)
-		}
-		next.send(&packet.Pingreq{})
-		expect[*packet.Pingresp](next)
 	}
 }
 

@@ -28,6 +28,7 @@ func (c *conn) throttle(d time.Duration) {
 		}
 		if c.rate.n++; c.rate.n >= limit {
 			d = max(d, time.Second-now.Sub(c.rate.since))
+			c.m.count.throttled[c.v()].Inc()
 		}
 	}
 	if d <= 0 {
@@ -55,6 +56,7 @@ func (c *conn) publish(p *packet.Publish) bool {
 	}
 	if strings.HasPrefix(p.Topic, "$") { // the broker's own; the flow still has to end
 		slot.complete(c.refusal(packet.NotAuthorized), "")
+		c.throttle(0)
 		return true
 	}
 	h := c.m.hookPubs.Get().(*hook.Publish)
@@ -66,10 +68,10 @@ func (c *conn) publish(p *packet.Publish) bool {
 	ok := true
 	if res.Allowed() {
 		c.accept(h, slot)
-		c.throttle(h.Throttle)
 	} else {
 		ok = c.unauthorized(slot, res)
 	}
+	c.throttle(h.Throttle)
 	*h = hook.Publish{}
 	c.m.hookPubs.Put(h)
 	return ok

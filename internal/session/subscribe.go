@@ -75,6 +75,7 @@ func (c *conn) limitSubscriptions(subs []message.Subscription, reasons []packet.
 		case reasons[i].Failed() || has[s.Filter]:
 		case len(has) >= limit:
 			reasons[i] = packet.QuotaExceeded
+			c.m.count.subscriptionsRefused[c.v()].Inc()
 		default:
 			has[s.Filter] = true
 		}
