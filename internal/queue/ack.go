@@ -35,8 +35,7 @@ func (a *Attachment) settle(pid uint16, fits func(*entry) bool, complete bool) e
 			return nil
 		}
 		if complete {
-			q.complete(e, b)
-			return nil
+			return q.complete(e, b)
 		}
 		return q.released(e, b)
 	}
@@ -54,16 +53,30 @@ func (a *Attachment) settle(pid uint16, fits func(*entry) bool, complete bool) e
 }
 
 // complete ends the flow of e. q.mu is held.
-func (q *Queue) complete(e *entry, b *msgstore.Batch) {
+func (q *Queue) complete(e *entry, b *msgstore.Batch) func(error) {
 	q.win.remove(e)
-	if e.seq != 0 {
-		b.Dequeue(q.id, e.seq)
-	}
 	if e.qos == 2 {
 		if q.recent == nil {
 			q.recent = &recent{}
 		}
 		q.recent.add(e.msg.ID)
+	}
+	if e.seq == 0 {
+		return nil
+	}
+	b.Dequeue(q.id, e.seq)
+	if !q.opts.LIFO {
+		return nil
+	}
+	if q.leaving == nil {
+		q.leaving = map[uint64]struct{}{}
+	}
+	q.leaving[e.seq] = struct{}{}
+	return func(err error) {
+		q.m.logCommit(err)
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		delete(q.leaving, e.seq)
 	}
 }
 

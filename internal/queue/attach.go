@@ -49,7 +49,11 @@ type Queue struct {
 	// cursor is where the messages on disk begin; of a lifo queue where they
 	// end.
 	cursor uint64
-	floor  uint64 // a full lifo queue has dropped what is below
+	mixed  bool // messages in flight may lie behind cursor
+	// leaving are completed messages of a lifo queue whose removal is not on
+	// disk yet.
+	leaving map[uint64]struct{}
+	floor   uint64 // a full lifo queue has dropped what is below
 	// surplus messages on disk below surplusEnd are over max_online_messages:
 	// after keepDisk of them the rest is dropped as it is read.
 	surplus, keepDisk int
@@ -79,8 +83,9 @@ func (q *Queue) Attach(c Consumer, o Options) (*Attachment, error) {
 		q.mu.Unlock()
 		return nil, ErrClosed
 	}
-	old := q.att
-	q.att, q.opts, q.draining = a, o, false
+	old := q.detach()
+	q.configure(o)
+	q.att, q.draining = a, false
 	q.offlineSince = time.Time{}
 	err := q.load()
 	if err != nil {
@@ -97,6 +102,19 @@ func (q *Queue) Attach(c Consumer, o Options) (*Attachment, error) {
 	}
 	c.Wake()
 	return a, nil
+}
+
+// configure takes the options of a registration or connection. When the type
+// of the queue changes, the cursor is set anew, and what is in flight lies
+// among what waits. q.mu is held, and nothing that is on disk waits in memory.
+func (q *Queue) configure(o Options) {
+	if q.bounded && o.LIFO != q.opts.LIFO {
+		q.mixed, q.cursor = true, 0
+		if o.LIFO {
+			q.cursor = q.next
+		}
+	}
+	q.opts = o
 }
 
 // limitOnline applies max_online_messages to what waited offline: a fifo queue

@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -49,6 +50,9 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 		err error
 	)
 	fill := func(b *msgstore.Batch) func(error) {
+		if err = q.bound(); err != nil {
+			return nil
+		}
 		e, err = q.accept(&d, now)
 		a = q.att
 		if e == nil {
@@ -57,10 +61,6 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 		if e.qos == 0 {
 			q.keep(e)
 			q.settle(&d, nil)
-			return nil
-		}
-		if err = q.bound(); err != nil {
-			e = nil
 			return nil
 		}
 		e.seq = q.next
@@ -143,11 +143,17 @@ func (q *Queue) accept(d *Delivery, now int64) (*entry, error) {
 	if online {
 		limit = q.opts.MaxOnline
 	}
-	if limit >= 0 && q.waiting() >= limit {
-		if !q.opts.LIFO || limit == 0 || !q.dropOldest() {
-			q.m.dropped.Inc()
-			return nil, ErrFull
+	full := limit >= 0 && q.waiting() >= limit
+	if full && !q.loaded && q.disk > 0 { // what was in flight before a restart does not count
+		if err := q.load(); err != nil {
+			return nil, err
 		}
+		q.shelve()
+		full = q.waiting() >= limit
+	}
+	if full && (!q.opts.LIFO || limit == 0 || !q.dropOldest()) {
+		q.m.dropped.Inc()
+		return nil, ErrFull
 	}
 	return &entry{
 		msg: d.Message, ids: d.SubscriptionIDs, qos: qos, retain: d.Retain, group: d.Group, filter: d.Filter, ready: true,
@@ -237,17 +243,7 @@ func (q *Queue) dropOldest() bool {
 	seq, m := uint64(0), (*message.Message)(nil)
 	switch {
 	case q.disk > 0:
-		page, err := q.m.cfg.Store.ReadQueue(q.id, q.floor, q.win.len()+1)
-		if err != nil {
-			return false
-		}
-		for _, s := range page {
-			if s.Entry.State == msgstore.Queued {
-				seq, m = s.Seq, s.Message
-				break
-			}
-		}
-		if m == nil {
+		if seq, m = q.oldest(); m == nil {
 			return false
 		}
 		q.disk--
@@ -265,6 +261,26 @@ func (q *Queue) dropOldest() bool {
 	q.m.dropped.Inc()
 	q.m.notify(q.id, m, "queue_full")
 	return true
+}
+
+// oldest finds the oldest message on disk that waits: what is in the window or
+// has left it may still lie there as waiting. q.mu is held.
+func (q *Queue) oldest() (uint64, *message.Message) {
+	busy := make(map[uint64]bool, q.win.len())
+	for _, e := range q.win.byID {
+		busy[e.seq] = true
+	}
+	page, err := q.m.cfg.Store.ReadQueue(q.id, q.floor, len(busy)+len(q.leaving)+1)
+	if err != nil {
+		q.m.logCommit(fmt.Errorf("reading a queue: %w", err))
+		return 0, nil
+	}
+	for _, s := range page {
+		if _, left := q.leaving[s.Seq]; !left && !busy[s.Seq] {
+			return s.Seq, s.Message
+		}
+	}
+	return 0, nil
 }
 
 // resumed handles a message that may have been delivered before. It reports

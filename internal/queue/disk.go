@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"context"
 	"fmt"
 
 	"github.com/mqadmin/mqadmin/internal/msgstore"
@@ -74,7 +75,7 @@ func (q *Queue) loadWindow() error {
 		if len(page) == 0 || page[0].Entry.PacketID == 0 {
 			return nil
 		}
-		q.place(page)
+		q.place(page, nil)
 		if page[len(page)-1].Entry.PacketID == 0 {
 			return nil
 		}
@@ -100,14 +101,18 @@ func (q *Queue) loadWindowLIFO() error {
 	}
 }
 
-// place takes a page that was read into memory. q.mu is held.
-func (q *Queue) place(page []msgstore.Stored) {
+// place takes a page that was read into memory, without those in skip. q.mu is
+// held.
+func (q *Queue) place(page []msgstore.Stored, skip map[uint64]bool) {
 	for _, s := range page {
 		if q.held && s.Seq >= ownBase {
 			return
 		}
 		if !q.opts.LIFO {
 			q.cursor = s.Seq + 1
+		}
+		if skip[s.Seq] {
+			continue
 		}
 		e := entryOf(s)
 		if s.Seq < q.surplusEnd && e.pid == 0 {
@@ -146,8 +151,10 @@ func (q *Queue) readPage(a *Attachment) bool {
 		q.mu.Unlock()
 		return false
 	}
-	skip := map[uint64]bool{}
-	if lifo {
+	var skip map[uint64]bool // what is in the window now; what left it before is gone after flush
+	ordered := !lifo && !q.mixed
+	if !ordered {
+		skip = map[uint64]bool{}
 		for _, e := range q.win.byID {
 			skip[e.seq] = true
 		}
@@ -157,9 +164,14 @@ func (q *Queue) readPage(a *Attachment) bool {
 
 	var page []msgstore.Stored
 	var err error
-	if lifo {
+	if !ordered {
+		err = q.flush(context.Background())
+	}
+	switch {
+	case err != nil:
+	case lifo:
 		page, from, err = q.readBack(from, imports, limit, skip)
-	} else {
+	default:
 		page, err = q.m.cfg.Store.ReadQueue(q.id, from, limit)
 	}
 	if err != nil {
@@ -178,7 +190,7 @@ func (q *Queue) readPage(a *Attachment) bool {
 	if lifo && q.surplus > 0 {
 		q.placeBack(page)
 	} else {
-		q.place(page)
+		q.place(page, skip)
 	}
 	return q.cursor != before
 }
@@ -190,7 +202,7 @@ func (q *Queue) placeBack(page []msgstore.Stored) {
 		q.surplus = max(q.surplus-1, 0)
 		q.dropEntry(entryOf(s))
 	}
-	q.place(page[len(page)-keep:])
+	q.place(page[len(page)-keep:], nil)
 }
 
 // readBack returns the newest messages below end in ascending order, and where

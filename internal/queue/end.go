@@ -66,6 +66,13 @@ func (q *Queue) detach() *Attachment {
 		q.retry = nil
 	}
 	q.win.toSend.clear()
+	q.shelve()
+	return a
+}
+
+// shelve leaves what waits in memory to the disk, and discards QoS 0. q.mu is
+// held.
+func (q *Queue) shelve() {
 	var kept fifo[*entry]
 	stored := 0
 	for _, e := range q.pending.all() {
@@ -89,7 +96,6 @@ func (q *Queue) detach() *Attachment {
 	}
 	q.pending = kept
 	q.disk += stored
-	return a
 }
 
 // SetWill stores what is to be published if the connection ends badly. done is

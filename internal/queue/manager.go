@@ -322,7 +322,8 @@ func (q *Queue) reopen(r OpenRequest) error {
 		return ErrClosed
 	}
 	old := q.detach()
-	q.epoch, q.expiry, q.opts, q.held = r.Epoch, r.Expiry, r.Options, r.Held
+	q.configure(r.Options)
+	q.epoch, q.expiry, q.held = r.Epoch, r.Expiry, r.Held
 	if r.Subscriptions != nil {
 		q.subs = r.Subscriptions
 	}

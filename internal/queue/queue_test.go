@@ -3,12 +3,10 @@ package queue
 import (
 	"fmt"
 	"testing"
-	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/google/go-cmp/cmp"
 	"go.uber.org/goleak"
-	"pgregory.net/rapid"
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
@@ -51,6 +49,9 @@ type rig struct {
 	registry *metrics.Registry
 	seq      uint64
 	index    uint64
+	headPage int
+	defaults func() Options
+	dropped  func(id message.SessionID, m *message.Message, qos byte, reason string)
 }
 
 type fataler interface {
@@ -62,7 +63,7 @@ type fataler interface {
 var sid = message.SessionID{ClientID: "c"}
 
 func newRig(t fataler, disk bool) *rig {
-	r := &rig{t: t, registry: metrics.New()}
+	r := &rig{t: t, registry: metrics.New(), headPage: 8}
 	if disk {
 		r.fs = vfs.NewMem()
 	}
@@ -71,7 +72,7 @@ func newRig(t fataler, disk bool) *rig {
 }
 
 func (r *rig) start() {
-	cfg := Config{Metrics: r.registry, HeadPage: 8}
+	cfg := Config{Metrics: r.registry, HeadPage: r.headPage, Dropped: r.dropped, Defaults: r.defaults}
 	if r.fs != nil {
 		s, err := msgstore.Open(msgstore.Config{Dir: "s", FS: r.fs, MinFreeBytes: -1})
 		if err != nil {
@@ -302,125 +303,6 @@ func TestMove(t *testing.T) {
 	if d := cmp.Diff(numbers(2, 26), order); d != "" {
 		t.Fatal(d)
 	}
-}
-
-// TestStateMachine lets anything happen to a durable queue, restarts included,
-// and checks against what a client may expect: every message of QoS 2 once,
-// of QoS 1 at least once, first deliveries in order.
-func TestStateMachine(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		disk := rapid.Bool().Draw(t, "disk")
-		r := newRig(t, disk)
-		defer func() { r.stop() }()
-		o := Options{MaxOnline: -1, MaxOffline: -1, MaxInflight: rapid.IntRange(0, 5).Draw(t, "window")}
-		r.open(o, false)
-		var a *Attachment
-		var c *consumer
-		seen := map[string]bool{}
-		last := map[byte]int{}
-		pubs, rels := map[uint16]Out{}, map[uint16]bool{}
-		sent := 0
-		take := func(list []Out) {
-			for _, p := range list {
-				if p.Release {
-					rels[p.PacketID] = true
-					continue
-				}
-				name := string(p.Message.Payload)
-				if seen[name] && !p.Dup {
-					t.Fatalf("%s again without DUP", name)
-				}
-				if !seen[name] {
-					n := int(p.Message.ID.Sequence)
-					if n < last[p.QoS] {
-						t.Fatalf("%d after %d", n, last[p.QoS])
-					}
-					last[p.QoS] = n
-				}
-				seen[name] = true
-				pubs[p.PacketID] = p
-			}
-		}
-		offline := func() {
-			if a != nil {
-				a.Detach(DetachOptions{Expiry: message.NeverExpires})
-				a, pubs, rels = nil, map[uint16]Out{}, map[uint16]bool{}
-			}
-		}
-		t.Repeat(map[string]func(*rapid.T){
-			"deliver": func(t *rapid.T) {
-				if _, err := r.deliver(byte(rapid.IntRange(1, 2).Draw(t, "qos"))); err != nil {
-					t.Fatal(err)
-				}
-				sent++
-			},
-			"attach": func(*rapid.T) {
-				offline()
-				a, c = r.attach(o)
-			},
-			"detach": func(*rapid.T) { offline() },
-			"pull": func(t *rapid.T) {
-				if a != nil {
-					take(a.Pull(nil, rapid.IntRange(1, 4).Draw(t, "n")))
-				}
-			},
-			"ack": func(t *rapid.T) {
-				for pid, p := range pubs {
-					if delete(pubs, pid); p.QoS == 1 {
-						r.must(a.Puback(pid))
-					} else {
-						r.must(a.Pubrec(pid, false))
-					}
-					break
-				}
-				for pid := range rels {
-					delete(rels, pid)
-					r.must(a.Pubcomp(pid))
-					break
-				}
-			},
-			"restart": func(t *rapid.T) {
-				if disk && rapid.IntRange(0, 4).Draw(t, "really") == 0 {
-					offline()
-					r.stop()
-					r.start()
-				}
-			},
-		})
-		offline()
-		a, c = r.attach(o)
-		for {
-			i, _ := r.m.Info(sid)
-			if i.Pending == 0 && i.Inflight == 0 {
-				break
-			}
-			list := a.Pull(nil, 4)
-			take(list)
-			if len(list) == 0 && len(pubs) == 0 && len(rels) == 0 {
-				select { // a wake-up that never comes is a stalled session
-				case <-c.woken:
-					continue
-				case <-time.After(10 * time.Second):
-					t.Fatalf("stalled: %+v", i)
-				}
-			}
-			for pid, p := range pubs {
-				if delete(pubs, pid); p.QoS == 1 {
-					r.must(a.Puback(pid))
-				} else {
-					r.must(a.Pubrec(pid, false))
-				}
-			}
-			for pid := range rels {
-				delete(rels, pid)
-				r.must(a.Pubcomp(pid))
-			}
-		}
-		if len(seen) != sent {
-			t.Fatalf("%d of %d messages arrived", len(seen), sent)
-		}
-		offline()
-	})
 }
 
 func TestWillFormat(t *testing.T) {
