@@ -240,14 +240,14 @@ func (q *Queue) enqueued(e *entry, d *Delivery, err error) {
 
 // dropOldest makes room in a full lifo queue. q.mu is held.
 func (q *Queue) dropOldest() bool {
-	seq, m := uint64(0), (*message.Message)(nil)
+	var seq uint64
+	var m *message.Message
 	switch {
 	case q.disk > 0:
 		if seq, m = q.oldest(); m == nil {
 			return false
 		}
 		q.disk--
-		q.floor = seq + 1 // its removal may not be on disk when the next is looked for
 	case q.pending.len() > 0:
 		e := q.pending.popFront()
 		e.gone = true
@@ -257,6 +257,7 @@ func (q *Queue) dropOldest() bool {
 	}
 	if seq != 0 {
 		q.undo = append(q.undo, seq)
+		q.floor = seq + 1 // its removal may not be on disk when the next is looked for
 	}
 	q.m.dropped.Inc()
 	q.m.notify(q.id, m, "queue_full")

@@ -115,7 +115,7 @@ func (q *Queue) place(page []msgstore.Stored, skip map[uint64]bool) {
 			continue
 		}
 		e := entryOf(s)
-		if s.Seq < q.surplusEnd && e.pid == 0 {
+		if !q.opts.LIFO && s.Seq < q.surplusEnd && e.pid == 0 {
 			if q.keepDisk == 0 {
 				q.surplus = max(q.surplus-1, 0)
 				q.dropEntry(e)
@@ -195,14 +195,24 @@ func (q *Queue) readPage(a *Attachment) bool {
 	return q.cursor != before
 }
 
-// placeBack is place for a lifo queue over its limit: the newest are kept.
+// placeBack is place for a lifo queue over its limit: of what waited when the
+// limit was applied the newest are kept.
 func (q *Queue) placeBack(page []msgstore.Stored) {
-	keep := min(len(page), q.keepDisk)
-	for _, s := range page[:len(page)-keep] {
+	at := len(page) // what is kept ends the page
+	for ; at > 0; at-- {
+		if page[at-1].Seq >= q.surplusEnd {
+			continue
+		}
+		if q.keepDisk == 0 {
+			break
+		}
+		q.keepDisk--
+	}
+	for _, s := range page[:at] {
 		q.surplus = max(q.surplus-1, 0)
 		q.dropEntry(entryOf(s))
 	}
-	q.place(page[len(page)-keep:], nil)
+	q.place(page[at:], nil)
 }
 
 // readBack returns the newest messages below end in ascending order, and where

@@ -195,10 +195,10 @@ func (c *conn) refuse(err error) {
 		pe = &packet.Error{Reason: packet.UnspecifiedError}
 	}
 	c.m.log.Debug("connection sent an invalid packet", "peer", c.l.Peer, "client", c.id.String(), "error", err)
-	switch pe.Reason {
-	case packet.PacketTooLarge:
+	if pe.Reason == packet.PacketTooLarge {
 		c.m.count.invalidSize[c.v()].Inc()
-	case packet.TopicNameInvalid, packet.TopicFilterInvalid:
+	}
+	if pe.Reason == packet.TopicNameInvalid || pe.Reason == packet.TopicFilterInvalid {
 		c.m.count.invalidTopic[c.v()].Inc()
 	}
 	if c.q == nil && pe.Version != 0 {

@@ -177,8 +177,12 @@ func TestMaxLastWillDelay(t *testing.T) {
 		asked uint32
 		want  time.Duration
 	}{
-		{-1, 30, 30 * time.Second}, {-1, 0, 0}, {0, 30, 0}, {10 * time.Second, 30, 10 * time.Second},
-		{10 * time.Second, 10, 10 * time.Second}, {10 * time.Second, 5, 5 * time.Second},
+		{-1, 30, 30 * time.Second},
+		{-1, 0, 0},
+		{0, 30, 0},
+		{10 * time.Second, 30, 10 * time.Second},
+		{10 * time.Second, 10, 10 * time.Second},
+		{10 * time.Second, 5, 5 * time.Second},
 		{-1, 1000, 100 * time.Second}, // cut by the session's end
 	} {
 		t.Run(fmt.Sprintf("%v/%d", c.limit, c.asked), func(t *testing.T) {
