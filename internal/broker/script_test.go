@@ -2,12 +2,13 @@ package broker
 
 import (
 	"context"
-	"net"
 	"os"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+
+	"github.com/mqadmin/mqadmin/internal/clustertest"
 )
 
 func TestMain(m *testing.M) {
@@ -42,12 +43,11 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup: func(e *testscript.Env) error {
 			for _, name := range []string{"MQTT", "CLUSTER", "HTTP"} {
-				ln, err := net.Listen("tcp", "127.0.0.1:0")
+				addr, err := clustertest.FreeAddress()
 				if err != nil {
 					return err
 				}
-				e.Vars = append(e.Vars, name+"="+ln.Addr().String())
-				ln.Close()
+				e.Vars = append(e.Vars, name+"="+addr)
 			}
 			e.Vars = append(e.Vars,
 				"BROKER_LISTENER__TCP__DEFAULT="+e.Getenv("MQTT"),

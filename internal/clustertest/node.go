@@ -16,6 +16,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -240,14 +241,31 @@ func Run(ctx context.Context, name string, args ...string) Result {
 	return r
 }
 
-// FreeAddress returns a loopback address that nothing listens on now.
+// Ports that FreeAddress gives out lie below the range from which systems take
+// those of outgoing connections: a broker that is down finds its port free when
+// it starts again. Each process of the tests begins somewhere else.
+const (
+	firstPort    = 10000
+	portsPerTest = 400
+	portRanges   = 50
+)
+
+var portsGiven atomic.Uint32
+
+// FreeAddress returns a loopback address that nothing listens on now and that
+// this process has not been given before.
 func FreeAddress() (string, error) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	base := firstPort + os.Getpid()%portRanges*portsPerTest
+	var err error
+	for range portsPerTest {
+		port := base + int(portsGiven.Add(1)-1)%portsPerTest
+		var ln net.Listener
+		if ln, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
+			ln.Close()
+			return ln.Addr().String(), nil
+		}
 	}
-	defer ln.Close()
-	return ln.Addr().String(), nil
+	return "", err
 }
 
 // Build compiles both programs into dir.
