@@ -195,16 +195,28 @@ func (a sessionAPI) row(i session.Info) *admin.Session {
 		Plugin: i.Plugin, StartedAt: i.QueueStartedAt,
 	}
 	if i.Online {
-		c := admin.Connection{
-			Name: "connection " + i.ID.String(), User: i.User, Protocol: byte(i.Protocol),
-			WaitingAcks: int64(i.WaitingAcks), StartedAt: i.SessionStartedAt,
-		}
-		if i.Peer.IsValid() {
-			c.PeerHost, c.PeerPort = i.Peer.Addr().String(), i.Peer.Port()
-		}
-		s.Connections = []admin.Connection{c}
+		s.Connections = connections(i)
 	}
 	return s
+}
+
+// connections lists those of a session; what waits for acknowledgements is told
+// of the session as a whole, with the newest.
+func connections(i session.Info) []admin.Connection {
+	list := make([]admin.Connection, max(len(i.Connections), 1))
+	for k := range list {
+		list[k].Name = "connection " + i.ID.String()
+		if k >= len(i.Connections) {
+			break // it is being taken over
+		}
+		c := i.Connections[k]
+		list[k].User, list[k].Protocol, list[k].StartedAt = c.User, byte(c.Protocol), c.StartedAt
+		if c.Peer.IsValid() {
+			list[k].PeerHost, list[k].PeerPort = c.Peer.Addr().String(), c.Peer.Port()
+		}
+	}
+	list[0].WaitingAcks = int64(i.WaitingAcks)
+	return list
 }
 
 // Subscriptions implements admin.Sessions.

@@ -218,6 +218,8 @@ func (r registrar) Register(ctx context.Context, req session.RegisterRequest) (s
 	return r.b.cluster.Register(ctx, req)
 }
 
+func (r registrar) Admit(allowNetsplit bool) error { return r.b.cluster.Admit(allowNetsplit) }
+
 func (r registrar) Ended(ctx context.Context, e session.End) { r.b.cluster.Ended(ctx, e) }
 
 // suspender is what leaving does to the MQTT listeners.

@@ -31,6 +31,7 @@ func sessionSettings(c *config.Config) *session.Settings {
 		UpgradeQoS:               c.Flag("upgrade_outgoing_qos"),
 		OverrideMaxOnline:        c.Flag("override_max_online_messages"),
 		RetryInterval:            c.Duration("retry_interval"),
+		Mode:                     deliverMode(c),
 		PersistentExpiry:         expirySeconds(c.Duration("persistent_client_expiration")),
 		MaxLastWillDelay:         willDelay(c.Duration("max_last_will_delay")),
 		TopicMaxDepth:            c.Int("topic_max_depth"),
@@ -53,6 +54,17 @@ func queueOptions(s *session.Settings) queue.Options {
 		MaxInflight: s.MaxInflight, MaxOnline: s.MaxOnline, MaxOffline: s.MaxOffline, LIFO: s.LIFO,
 		UpgradeQoS: s.UpgradeQoS, OverrideMaxOnline: s.OverrideMaxOnline, RetryInterval: s.RetryInterval,
 	}
+}
+
+// deliverMode is how the connections of one client id share their session.
+func deliverMode(c *config.Config) queue.DeliverMode {
+	switch {
+	case !c.Flag("allow_multiple_sessions"):
+		return queue.Exclusive
+	case c.Enum("queue_deliver_mode") == "balance":
+		return queue.Balance
+	}
+	return queue.Fanout
 }
 
 // expirySeconds turns a period into a session expiry interval.

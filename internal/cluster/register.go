@@ -39,6 +39,15 @@ func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (sess
 	return out, nil
 }
 
+// Admit tells whether a client may share a session that is connected here: it
+// needs no registration of its own, but the cluster must be ready as for one.
+func (c *Cluster) Admit(allowNetsplit bool) error {
+	if allowNetsplit || c.cfg.Meta.Status().Quorum {
+		return nil
+	}
+	return session.ErrNotReady
+}
+
 // take waits until the former owner of a session has let go of it and fetches
 // what other nodes hold of its queue.
 func (c *Cluster) take(ctx context.Context, r session.RegisterRequest, reg meta.Registration) error {

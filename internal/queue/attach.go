@@ -2,6 +2,7 @@ package queue
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -15,6 +16,10 @@ type Queue struct {
 	m      *Manager
 	id     message.SessionID
 	stored bool // kept in the message store
+
+	// hub joins the connections of a session that has, or had, several. Set
+	// once, under mu.
+	hub atomic.Pointer[hub]
 
 	commits sync.Mutex // orders batches; taken before mu
 
@@ -98,6 +103,7 @@ func (q *Queue) Attach(c Consumer, o Options) (*Attachment, error) {
 		old.consumer.Close(packet.SessionTakenOver)
 	}
 	if err != nil {
+		q.hub.Load().drop(q)
 		return nil, err
 	}
 	c.Wake()
@@ -147,7 +153,7 @@ func (q *Queue) dropEntry(e *entry) {
 		q.undo = append(q.undo, e.seq)
 	}
 	q.m.dropped.Inc()
-	q.m.notify(q.id, e.msg, "queue_full")
+	q.m.notify(q.session(), e.msg, "queue_full")
 }
 
 // room reports whether the window takes one more. q.mu is held.
@@ -259,7 +265,7 @@ func (q *Queue) expireEntry(e *entry) {
 		q.undo = append(q.undo, e.seq)
 	}
 	q.m.expired.Inc()
-	q.m.notify(q.id, e.msg, "expired")
+	q.m.notify(q.session(), e.msg, "expired")
 }
 
 // saveSent writes packet identifiers. PUBLISHes of QoS 2 wait for it: the

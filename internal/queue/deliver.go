@@ -17,10 +17,19 @@ func (m *Manager) Deliver(id message.SessionID, d Delivery, done func(error)) {
 		m.deliverEarly(id, d, done)
 		return
 	}
+	q.route(d, done)
+}
+
+// route gives d to the connections of the session.
+func (q *Queue) route(d Delivery, done func(error)) {
+	if h := q.hub.Load(); h != nil {
+		h.deliver(d, done)
+		return
+	}
 	q.Deliver(d, done)
 }
 
-// Deliver is Manager.Deliver for this queue.
+// Deliver is Manager.Deliver for the connection that has this queue.
 func (q *Queue) Deliver(d Delivery, done func(error)) {
 	if d.Resumed && d.Message.QoS > 0 && q.resumed(d, done) {
 		return
@@ -84,7 +93,7 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 		if a != nil {
 			a.consumer.Wake()
 		} else if q.m.cfg.Stored != nil {
-			q.m.cfg.Stored(q.id, e.msg, e.qos)
+			q.m.cfg.Stored(q.session(), e.msg, e.qos)
 		}
 		return // done is called from the store
 	}
@@ -97,9 +106,9 @@ func (q *Queue) delivered(a *Attachment, e *entry, err error, d *Delivery, done 
 	case e != nil && a != nil:
 		a.consumer.Wake()
 	case e != nil && q.m.cfg.Stored != nil:
-		q.m.cfg.Stored(q.id, e.msg, e.qos)
+		q.m.cfg.Stored(q.session(), e.msg, e.qos)
 	case err == ErrFull && q.m.cfg.Dropped != nil: //nolint:errorlint // accept returns it unwrapped
-		q.m.cfg.Dropped(q.id, d.Message, d.QoS, "queue_full")
+		q.m.cfg.Dropped(q.session(), d.Message, d.QoS, "queue_full")
 	}
 	done(err)
 }
@@ -135,7 +144,7 @@ func (q *Queue) accept(d *Delivery, now int64) (*entry, error) {
 	}
 	if d.Message.Expired(now) {
 		q.m.expired.Inc()
-		q.m.notify(q.id, d.Message, "expired")
+		q.m.notify(q.session(), d.Message, "expired")
 		return nil, nil
 	}
 	q.m.in.Inc()
@@ -260,7 +269,7 @@ func (q *Queue) dropOldest() bool {
 		q.floor = seq + 1 // its removal may not be on disk when the next is looked for
 	}
 	q.m.dropped.Inc()
-	q.m.notify(q.id, m, "queue_full")
+	q.m.notify(q.session(), m, "queue_full")
 	return true
 }
 

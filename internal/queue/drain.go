@@ -33,6 +33,11 @@ func (m *Manager) Take(ctx context.Context, id message.SessionID, from uint64, l
 	if !q.stored {
 		return Handed{Next: from}, nil // a clean session has nothing to hand over
 	}
+	if h := q.hub.Load(); h != nil {
+		if err := h.collapse(packet.SessionTakenOver); err != nil {
+			return Handed{}, err
+		}
+	}
 	q.mu.Lock()
 	q.draining = true
 	a := q.detach()

@@ -22,9 +22,12 @@ type DetachOptions struct {
 // it; if not, only the will is published.
 func (a *Attachment) Detach(o DetachOptions) bool {
 	q := a.q
+	if h := q.hub.Load(); h != nil {
+		return h.leave(a, o)
+	}
 	if o.Expiry == 0 {
 		mine := func() bool {
-			if q.att != a {
+			if q.att != a || q.hub.Load() != nil {
 				return false
 			}
 			q.att, q.expiry, q.will = nil, 0, o.Will
@@ -35,6 +38,10 @@ func (a *Attachment) Detach(o DetachOptions) bool {
 		}
 	}
 	q.mu.Lock()
+	if h := q.hub.Load(); h != nil { // another connection has come meanwhile
+		q.mu.Unlock()
+		return h.leave(a, o)
+	}
 	if q.att != a {
 		ended := q.closed
 		q.mu.Unlock()
@@ -42,15 +49,21 @@ func (a *Attachment) Detach(o DetachOptions) bool {
 		return false
 	}
 	q.detach()
+	q.offline(o)
+	q.mu.Unlock()
+	q.putRecord()
+	return true
+}
+
+// offline begins the time that the session may stay without a connection. q.mu
+// is held.
+func (q *Queue) offline(o DetachOptions) {
 	q.expiry = o.Expiry
 	q.offlineSince = time.Now()
 	if w := o.Will; w != nil {
 		q.startWill(w)
 	}
 	q.startExpiry()
-	q.mu.Unlock()
-	q.putRecord()
-	return true
 }
 
 // detach takes the queue from its connection: what waits in memory is left to
@@ -109,10 +122,14 @@ func (a *Attachment) ClearWill(w *Will) { a.q.m.forgetWill(a.q.id, w) }
 // SetSubscriptions notes what the session is subscribed to, for the record
 // from which it is registered again if the metadata is lost.
 func (a *Attachment) SetSubscriptions(subs []message.Subscription) {
-	a.q.mu.Lock()
-	a.q.subs = subs
-	a.q.mu.Unlock()
-	a.q.putRecord()
+	q := a.q
+	if h := q.hub.Load(); h != nil {
+		q = h.main
+	}
+	q.mu.Lock()
+	q.subs = subs
+	q.mu.Unlock()
+	q.putRecord()
 }
 
 // putRecord writes the session's record.
@@ -180,6 +197,9 @@ func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 			return nil
 		})
 	}
+	if h := q.hub.Load(); h != nil && h.main == q {
+		h.endBranches(reason, how)
+	}
 	q.m.remove(q)
 	close(q.gone)
 	q.m.teardown.Inc()
@@ -191,7 +211,7 @@ func (q *Queue) endIf(due func() bool, reason packet.Reason, how int) bool {
 	}
 	if q.m.cfg.Redispatch != nil {
 		for _, d := range again {
-			q.m.cfg.Redispatch(q.id, d)
+			q.m.cfg.Redispatch(q.session(), d)
 		}
 	}
 	return true

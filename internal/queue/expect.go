@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"errors"
 
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/packet"
@@ -82,7 +83,7 @@ func (m *Manager) deliverEarly(id message.SessionID, d Delivery, done func(error
 	switch {
 	case kept:
 	case q != nil:
-		q.Deliver(d, done)
+		q.route(d, done)
 	case e != nil:
 		m.unhandled.Inc()
 		done(nil)
@@ -104,7 +105,11 @@ func (m *Manager) unpark(id message.SessionID) error {
 	if q == nil {
 		return nil
 	}
-	err := q.flush(context.Background())
+	var err error
+	if h := q.hub.Load(); h != nil {
+		err = h.collapse(packet.SessionTakenOver)
+	}
+	err = errors.Join(err, q.flush(context.Background()))
 	q.mu.Lock()
 	a, first := q.att, !q.closed
 	q.att, q.closed = nil, true

@@ -71,7 +71,7 @@ type Manager struct {
 	wills map[message.SessionID]*Will // those on disk
 
 	setup, teardown, initialized, in, out, dropped, expired, unhandled *metrics.Counter
-	storeErrors, sharedLost                                            *metrics.Counter
+	storeErrors, sharedLost, inboundForgotten                          *metrics.Counter
 }
 
 // restoredWill is a will found in the store, until Start.
@@ -114,12 +114,18 @@ func (m *Manager) register(r *metrics.Registry) {
 	m.unhandled = r.Counter("queue_message_unhandled", "Messages that ended with their session, or of QoS 0 for an offline one.")
 	m.storeErrors = r.Counter("queue_store_errors", "Changes of queues that the message store refused.")
 	m.sharedLost = r.Counter("queue_shared_message_lost", "QoS 2 messages of shared subscriptions in flight when their session ended.")
+	m.inboundForgotten = r.Counter("queue_inbound_forgotten", "QoS 2 messages that a client may publish twice because its session is shared by several connections.")
 	r.Gauge("queue_processes", "Queues of this node, one per session.", func() int64 { return int64(m.Len()) })
 }
 
 // restore reads the sessions and wills, not their messages.
 func (m *Manager) restore() error {
+	var branches []message.SessionID
 	err := m.cfg.Store.Sessions(func(r *message.SessionRecord) bool {
+		if _, branch := sessionOf(r.ID); branch {
+			branches = append(branches, r.ID)
+			return true
+		}
 		q := m.make(OpenRequest{
 			ID: r.ID, Epoch: r.Epoch, Durable: true, Expiry: r.Expiry, UpperHalf: r.UpperHalf,
 			Subscriptions: r.Subscriptions, Options: m.cfg.Defaults(),
@@ -135,6 +141,9 @@ func (m *Manager) restore() error {
 	})
 	if err != nil {
 		return fmt.Errorf("reading the sessions of this node: %w", err)
+	}
+	if err := m.mergeBranches(branches); err != nil {
+		return err
 	}
 	err = m.cfg.Store.Wills(func(id message.SessionID, b []byte) bool {
 		w, err := DecodeWill(b)
@@ -179,7 +188,11 @@ func (m *Manager) Close() {
 	m.mu.Lock()
 	m.closed = true
 	m.mu.Unlock()
-	for _, q := range m.all() {
+	queues := m.all()
+	for _, q := range queues {
+		queues = append(queues, q.hub.Load().branches()...)
+	}
+	for _, q := range queues {
 		q.mu.Lock()
 		a, first := q.att, !q.closed
 		q.att, q.closed = nil, true
@@ -269,6 +282,11 @@ func (m *Manager) Open(r OpenRequest) (q *Queue, present bool, err error) {
 	}
 	for {
 		q := m.Get(r.ID)
+		if q != nil {
+			if b, err := m.join(q, r); b != nil || err != nil {
+				return b, true, err
+			}
+		}
 		if q != nil && (r.Clean || r.Durable && !q.stored && m.cfg.Store != nil) {
 			q.end(packet.SessionTakenOver, endReplaced)
 			<-q.gone
@@ -350,6 +368,14 @@ func (m *Manager) SetEpoch(id message.SessionID, e message.Epoch) {
 	if q == nil {
 		return
 	}
+	for _, b := range q.hub.Load().branches() {
+		m.setEpoch(b, e)
+	}
+	m.setEpoch(q, e)
+}
+
+func (m *Manager) setEpoch(q *Queue, e message.Epoch) {
+	id := q.id
 	q.mu.Lock()
 	old := q.epoch
 	q.epoch = e
@@ -375,8 +401,9 @@ func (m *Manager) Idle(id message.SessionID, since time.Time) {
 	if q == nil {
 		return
 	}
+	shared := q.hub.Load().branches()
 	q.mu.Lock()
-	idle := q.att == nil && !q.closed
+	idle := q.att == nil && !q.closed && len(shared) == 0
 	if idle {
 		q.stopTimers()
 		q.offlineSince = since
@@ -414,8 +441,20 @@ func (m *Manager) Info(id message.SessionID) (Info, bool) {
 	return q.Info(), true
 }
 
-// Info describes the queue.
+// Info describes the queue of a session, with what its connections have.
 func (q *Queue) Info() Info {
+	i := q.info()
+	for _, q := range q.hub.Load().branches() {
+		b := q.info()
+		i.Pending, i.Inflight, i.Inbound = i.Pending+b.Pending, i.Inflight+b.Inflight, i.Inbound+b.Inbound
+		if b.State == Online && i.State == Offline {
+			i.State, i.OfflineSince = Online, time.Time{}
+		}
+	}
+	return i
+}
+
+func (q *Queue) info() Info {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if err := q.bound(); err != nil && !errors.Is(err, ErrClosed) {

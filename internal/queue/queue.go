@@ -110,7 +110,9 @@ type OpenRequest struct {
 	Subscriptions []message.Subscription
 	// Held withholds what is delivered on this node until Queue.Release, so
 	// that what other nodes still hold goes out first.
-	Held    bool
+	Held bool
+	// Mode lets the session have several connections; only durable sessions do.
+	Mode    DeliverMode
 	Options Options
 }
 

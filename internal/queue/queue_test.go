@@ -50,6 +50,7 @@ type rig struct {
 	seq      uint64
 	index    uint64
 	headPage int
+	mode     DeliverMode
 	defaults func() Options
 	dropped  func(id message.SessionID, m *message.Message, qos byte, reason string)
 }
@@ -101,7 +102,7 @@ func (r *rig) open(o Options, held bool) *Queue {
 	r.t.Helper()
 	r.index++
 	q, _, err := r.m.Open(OpenRequest{
-		ID: sid, Epoch: message.Epoch{Cluster: 1, Index: r.index}, Durable: true, Expiry: message.NeverExpires, Options: o, Held: held,
+		ID: sid, Epoch: message.Epoch{Cluster: 1, Index: r.index}, Durable: true, Expiry: message.NeverExpires, Options: o, Held: held, Mode: r.mode,
 	})
 	if err != nil {
 		r.t.Fatal(err)

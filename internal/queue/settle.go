@@ -116,7 +116,7 @@ func (q *Queue) destination(d *Delivery) string {
 	if d.Group != "" {
 		return groupDestination(d.Group, d.Filter)
 	}
-	return destinationSession + q.id.Key()
+	return destinationSession + q.session().Key()
 }
 
 func groupDestination(group, filter string) string { return destinationGroup + group + "\x00" + filter }

@@ -88,7 +88,11 @@ type SubscribeResult struct {
 // cluster.Cluster.
 type Registrar interface {
 	Register(ctx context.Context, r RegisterRequest) (Registration, error)
-	// Ended tells that a connection has ended. It must not block.
+	// Admit tells whether a client may share a session that is connected here
+	// already: ErrNotReady without quorum, unless allowed.
+	Admit(allowNetsplit bool) error
+	// Ended tells that the last connection of a session has ended. It must not
+	// block.
 	Ended(ctx context.Context, e End)
 }
 
@@ -182,12 +186,15 @@ type Info struct {
 	// OfflineMessages and OnlineMessages wait in the queue.
 	OfflineMessages, OnlineMessages int
 	NumSessions                     int
-	DeliverMode                     string
-	Plugin                          bool
-	QueueStartedAt                  time.Time
-	OfflineSince                    time.Time
-	Expiry                          uint32
-	Epoch                           message.Epoch
+	// Connections are those of an online session, the newest first, whose user
+	// and so on stand below too.
+	Connections    []Connection
+	DeliverMode    string
+	Plugin         bool
+	QueueStartedAt time.Time
+	OfflineSince   time.Time
+	Expiry         uint32
+	Epoch          message.Epoch
 
 	User             string
 	Peer             netip.AddrPort
@@ -196,4 +203,12 @@ type Info struct {
 	SessionStartedAt time.Time
 	KeepAlive        time.Duration
 	Listener         string
+}
+
+// Connection is one of the connections that share a session.
+type Connection struct {
+	User      string
+	Peer      netip.AddrPort
+	Protocol  int
+	StartedAt time.Time
 }

@@ -35,7 +35,9 @@ type conn struct {
 	client    hook.Client
 	id        message.SessionID
 	durable   bool
-	expiry    uint32 // session expiry interval in seconds
+	mode      queue.DeliverMode // not Exclusive: others may share the session
+	upper     bool              // see Registration.UpperHalf
+	expiry    uint32            // session expiry interval in seconds
 	keepAlive time.Duration
 	startedAt time.Time
 	q         *queue.Queue
@@ -64,6 +66,10 @@ type conn struct {
 	// contested: another node has taken the session while it was being
 	// registered here. Guarded by Manager.mu.
 	contested bool
+	// joins: another connection had registered the session when this one came.
+	// next is one of the same session. Both guarded by Manager.mu.
+	joins bool
+	next  *conn
 
 	mu     sync.Mutex // guards what follows
 	end    *ending

@@ -50,6 +50,9 @@ func (c *conn) admit(p *packet.Connect, assigned string) bool {
 		return c.fail(reason, "")
 	}
 	c.keepAlive = time.Duration(c.limitKeepAlive(p.KeepAlive)) * time.Second
+	if p.ClientID != "" { // nobody else knows an id that was made up
+		c.mode = c.set.Mode
+	}
 	c.expiry = c.sessionExpiry(r)
 	c.durable = c.expiry > 0
 	present, reason := c.register(r, p)
@@ -200,7 +203,12 @@ func (c *conn) setWill(w *packet.Will) packet.Reason {
 
 // sessionExpiry is how long the session outlives this connection, in seconds.
 func (c *conn) sessionExpiry(r *hook.Register) uint32 {
+	if c.mode != queue.Exclusive { // no connection may end the session of the others
+		r.CleanStart = false
+	}
 	switch {
+	case c.mode != queue.Exclusive && r.SessionExpiry == 0:
+		return c.set.PersistentExpiry
 	case r.HasSessionExpiry:
 		return r.SessionExpiry
 	case c.version == packet.V5 || r.CleanStart:
@@ -213,16 +221,13 @@ func (c *conn) sessionExpiry(r *hook.Register) uint32 {
 func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reason packet.Reason) {
 	unlock := c.m.lock(c.id)
 	defer unlock()
-	c.m.enter(c)
+	other := c.m.enter(c)
 	defer c.m.entered(c)
 	var dropped []string // by a clean start
 	if r.CleanStart && c.l.Chain.Has(hook.PointOnTopicUnsubscribed) {
 		dropped = hook.Filters(c.m.cfg.Router.Subscriptions(c.id))
 	}
-	reg, err := c.m.cfg.Registrar.Register(c.ctx, RegisterRequest{
-		ID: c.id, CleanStart: r.CleanStart, Expiry: c.expiry, Durable: c.durable, AllowNetsplit: c.set.AllowRegister,
-		Version: c.version, Peer: c.l.Peer,
-	})
+	reg, err := c.registration(r, other)
 	if err != nil {
 		switch {
 		case errors.Is(err, ErrShutdown):
@@ -232,12 +237,13 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 		}
 		return false, packet.ServerUnavailable
 	}
+	c.upper = reg.UpperHalf
 	c.epoch.Store(&reg.Epoch)
 	if c.will != nil {
 		c.will.Epoch = reg.Epoch
 	}
 	present = reg.Present && !r.CleanStart
-	if former := c.m.attached(c.id); former != nil {
+	if former := c.m.attached(c.id); former != nil && c.mode == queue.Exclusive {
 		former.Close(packet.SessionTakenOver)
 		<-former.finished // its end must not take away what this one subscribes to
 		present = present && former.expiry > 0
@@ -249,7 +255,7 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 		p.Close(packet.SessionTakenOver)
 		<-p.gone // as above
 	}
-	if reason = c.open(r, p, reg); reason.Failed() {
+	if reason = c.open(r, p, reg); reason.Failed() && c.m.left(c) {
 		c.m.cfg.Registrar.Ended(context.Background(), End{
 			ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: c.expiry, At: time.Now(), Reason: reason,
 		})
@@ -264,7 +270,7 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 func (c *conn) open(r *hook.Register, p *packet.Connect, reg Registration) packet.Reason {
 	o := queue.OpenRequest{
 		ID: c.id, Epoch: reg.Epoch, Durable: c.durable, Clean: r.CleanStart || !reg.Present, Expiry: c.expiry,
-		UpperHalf: reg.UpperHalf, Held: reg.Held, Options: c.queueOptions(p),
+		UpperHalf: reg.UpperHalf, Held: reg.Held, Mode: c.mode, Options: c.queueOptions(p),
 	}
 	if reg.Record != nil {
 		o.Subscriptions = reg.Record.Subscriptions
@@ -365,7 +371,7 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 			ack.ServerKeepAlive, ack.HasServerKeepAlive = keep, true
 		}
 		ack.AssignedClientID = assigned
-		if r.HasSessionExpiry && c.expiry != p.SessionExpiry {
+		if (r.HasSessionExpiry || c.mode != queue.Exclusive) && c.expiry != p.SessionExpiry {
 			ack.SessionExpiry, ack.HasSessionExpiry = c.expiry, true
 		}
 		if n := c.set.ReceiveMaxBroker; n > 0 && n < 65535 {

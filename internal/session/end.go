@@ -95,11 +95,9 @@ func (c *conn) leave(e ending) {
 		filters = hook.Filters(c.m.cfg.Router.Subscriptions(c.id))
 	}
 	c.pending.Detach(queue.DetachOptions{Expiry: expiry, Will: will})
-	c.m.mu.Lock()
-	if c.m.byID[c.id] == c {
-		delete(c.m.byID, c.id)
+	if !c.m.detached(c) {
+		return // others share the session
 	}
-	c.m.mu.Unlock()
 	c.m.cfg.Registrar.Ended(context.Background(), End{
 		ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: expiry, At: time.Now(), Reason: e.reason,
 	})

@@ -177,6 +177,12 @@ func (f *fakeRegistrar) Register(_ context.Context, r RegisterRequest) (Registra
 	return Registration{Present: present, Epoch: message.Epoch{Cluster: 1, Index: f.index}}, nil
 }
 
+func (f *fakeRegistrar) Admit(bool) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.err
+}
+
 func (f *fakeRegistrar) Ended(_ context.Context, e End) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

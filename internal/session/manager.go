@@ -31,8 +31,9 @@ type Settings struct {
 	MaxOnline, MaxOffline                                         int
 	LIFO, UpgradeQoS, OverrideMaxOnline                           bool
 	RetryInterval                                                 time.Duration
-	PersistentExpiry                                              uint32        // seconds; message.NeverExpires
-	MaxLastWillDelay                                              time.Duration // negative: as the client wishes
+	Mode                                                          queue.DeliverMode // allow_multiple_sessions, queue_deliver_mode
+	PersistentExpiry                                              uint32            // seconds; message.NeverExpires
+	MaxLastWillDelay                                              time.Duration     // negative: as the client wishes
 	TopicMaxDepth                                                 int
 	SuppressWillOnTakeover                                        bool
 	DisconnectUnauthorizedV3                                      bool     // disconnect_on_unauthorized_publish_v3
@@ -73,7 +74,7 @@ type Manager struct {
 
 	mu      sync.Mutex // guards what follows
 	conns   map[*conn]struct{}
-	byID    map[message.SessionID]*conn // attached connections
+	byID    map[message.SessionID]*conn // attached connections; conn.next leads to more of the session
 	coming  map[message.SessionID]*conn // those that are being registered, under their idLock
 	locks   map[message.SessionID]*idLock
 	host    *Host // of plugins; nil without
@@ -185,56 +186,6 @@ func (m *Manager) lock(id message.SessionID) func() {
 	}
 }
 
-// enter notes that c is being registered.
-func (m *Manager) enter(c *conn) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.coming[c.id] = c
-}
-
-// entered ends what enter began.
-func (m *Manager) entered(c *conn) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.coming, c.id)
-}
-
-// attach makes c the connection of its session, unless another node has taken
-// that since c was registered.
-func (m *Manager) attach(c *conn) error {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if c.contested {
-		return ErrTakenOver
-	}
-	m.byID[c.id] = c
-	return nil
-}
-
-// contest tells a connection that is being registered that another node has
-// taken the session: perhaps after it, so it has to come again.
-func (m *Manager) contest(id message.SessionID) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if c := m.coming[id]; c != nil {
-		c.contested = true
-	}
-}
-
-func (m *Manager) attached(id message.SessionID) *conn {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.byID[id]
-}
-
-// hosted returns the session of a plugin, if id is one.
-func (m *Manager) hosted(id message.SessionID) *hosted {
-	m.mu.Lock()
-	h := m.host
-	m.mu.Unlock()
-	return h.find(id)
-}
-
 // Disconnect ends the connection of a session, or with Cleanup the session. It
 // reports whether there was a connection. The will is published as after any
 // end that the client did not ask for. When it returns the connection handles
@@ -246,15 +197,17 @@ func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 	if p := m.hosted(id); p != nil && (o.Except.IsZero() || p.epoch != o.Except) {
 		p.Close(o.Reason)
 	}
-	c := m.attached(id)
-	if c != nil && !o.Except.IsZero() && *c.epoch.Load() == o.Except {
+	list := m.all(id)
+	if len(list) > 0 && !o.Except.IsZero() && *list[0].epoch.Load() == o.Except {
 		return false
 	}
-	if c != nil {
+	for _, c := range list {
 		c.terminate(ending{
 			reason: o.Reason, tell: true, reference: o.ServerReference, cleanup: o.Cleanup,
 			takeover: o.Reason == packet.SessionTakenOver,
 		})
+	}
+	for _, c := range list {
 		if o.Reason != packet.SessionTakenOver {
 			<-c.finished // an administrator sees it offline afterwards
 		} // a takeover is told from inside the metadata store, which must not wait
@@ -262,14 +215,14 @@ func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 	if o.Cleanup {
 		m.cfg.Queues.Delete(id)
 	}
-	return c != nil
+	return len(list) > 0
 }
 
 // SetEpoch takes the new epoch of a session that the cluster has registered
 // again on behalf of this node: after a join, and when a registration that was
 // made without quorum is committed.
 func (m *Manager) SetEpoch(id message.SessionID, e message.Epoch) {
-	if c := m.attached(id); c != nil {
+	for _, c := range m.all(id) {
 		c.epoch.Store(&e)
 	}
 	m.cfg.Queues.SetEpoch(id, e)
@@ -301,8 +254,18 @@ func (m *Manager) info(q queue.Info) Info {
 		i.OfflineMessages = q.Pending + q.Inflight
 	}
 	i.Plugin = m.hosted(q.ID) != nil
-	if c := m.attached(q.ID); c != nil {
-		i.NumSessions = 1
+	if m.cfg.Settings().Mode == queue.Balance {
+		i.DeliverMode = "balance"
+	}
+	list := m.all(q.ID)
+	i.NumSessions = len(list)
+	for _, c := range list {
+		i.Connections = append(i.Connections, Connection{
+			User: c.client.Username, Peer: c.l.Peer, Protocol: c.level(), StartedAt: c.startedAt,
+		})
+	}
+	if len(list) > 0 {
+		c := list[0]
 		i.User, i.Peer, i.Protocol = c.client.Username, c.l.Peer, c.level()
 		i.SessionStartedAt, i.KeepAlive, i.Listener = c.startedAt, c.keepAlive, c.l.Name
 	}
