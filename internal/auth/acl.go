@@ -46,6 +46,9 @@ func (a *ACL) Configure(path string, interval time.Duration) error {
 	return a.file.configure(path, interval)
 }
 
+// Prompt says that the hooks look at memory only; see hook.Prompt.
+func (a *ACL) Prompt() {}
+
 // AuthOnPublish allows a topic that a write line matches. The topic is the one
 // within the client's mountpoint.
 func (a *ACL) AuthOnPublish(_ context.Context, p *hook.Publish) (*hook.PublishModifiers, hook.Result) {

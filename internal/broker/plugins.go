@@ -98,6 +98,9 @@ func (b *Broker) reconfigure(next *config.Config) {
 // to write an ACL first.
 type localOnly struct{}
 
+// Prompt says that it looks nowhere.
+func (localOnly) Prompt() {}
+
 // AuthOnPublish allows every topic.
 func (localOnly) AuthOnPublish(context.Context, *hook.Publish) (*hook.PublishModifiers, hook.Result) {
 	return nil, hook.Allow()

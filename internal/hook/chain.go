@@ -28,6 +28,8 @@ type subscriber[T any] struct {
 // table is the immutable inside of a Chain; empty hooks are nil slices.
 type table struct {
 	used [numPoints]bool
+	// waits: a plugin that listens may take its time.
+	waits [numPoints]bool
 
 	authOnRegister      []subscriber[AuthOnRegister]
 	authOnPublish       []subscriber[AuthOnPublish]
@@ -76,6 +78,13 @@ func (c *Chain) load() *table {
 func (c *Chain) Has(p Point) bool {
 	t := c.load()
 	return t != nil && p < numPoints && t.used[p]
+}
+
+// MayWait reports whether a call of the hook may take longer than a look into
+// memory, so that the caller must not hold anything back meanwhile.
+func (c *Chain) MayWait(p Point) bool {
+	t := c.load()
+	return t != nil && p < numPoints && t.waits[p]
 }
 
 // AuthOnRegister asks whether the client may connect. anonymous

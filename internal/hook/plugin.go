@@ -104,9 +104,16 @@ type Subscriber interface {
 	Gone()
 }
 
+// Prompt is implemented by plugins whose hooks answer from memory. All others
+// may wait, for a script or for another host.
+type Prompt interface{ Prompt() }
+
 // Permit is the plugin that allows everything: for listeners on which nothing
 // is to be checked, and for tests.
 type Permit struct{}
+
+// Prompt says that it looks nowhere.
+func (Permit) Prompt() {}
 
 // AuthOnRegister allows.
 func (Permit) AuthOnRegister(context.Context, *Register) (*RegisterModifiers, Result) {

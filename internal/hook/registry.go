@@ -197,6 +197,13 @@ func (r *Registry) build(c *Chain) *table {
 	t.onSessionExpired = subscribers[OnSessionExpired](r.plugins)
 	t.onTopicUnsubscribed = subscribers[OnTopicUnsubscribed](r.plugins)
 	t.mark()
+	for _, p := range r.plugins {
+		if _, prompt := p.value.(Prompt); !prompt {
+			for _, point := range p.points {
+				t.waits[point] = true
+			}
+		}
+	}
 	return t
 }
 

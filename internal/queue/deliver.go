@@ -31,10 +31,17 @@ func (q *Queue) route(d Delivery, done func(error)) {
 
 // Deliver is Manager.Deliver for the connection that has this queue.
 func (q *Queue) Deliver(d Delivery, done func(error)) {
-	if d.Resumed && d.Message.QoS > 0 && q.resumed(d, done) {
-		return
+	if d.Resumed && d.Message.QoS > 0 {
+		d.yield()
+		d.Waker = nil // what follows may come later
+		if q.resumed(d, done) {
+			return
+		}
 	}
-	now := time.Now().UnixMilli()
+	var now int64
+	if d.Message.Expires != 0 {
+		now = time.Now().UnixMilli()
+	}
 	if !q.stored {
 		q.mu.Lock()
 		e, err := q.accept(&d, now)
@@ -87,11 +94,12 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 		fill(nil)
 		q.mu.Unlock()
 	} else {
+		d.yield()
 		q.commit(fill)
 	}
 	if e != nil && e.qos > 0 {
 		if a != nil {
-			a.consumer.Wake()
+			d.wake(a)
 		} else if q.m.cfg.Stored != nil {
 			q.m.cfg.Stored(q.session(), e.msg, e.qos)
 		}
@@ -104,7 +112,7 @@ func (q *Queue) deliverStored(d Delivery, now int64, done func(error)) {
 func (q *Queue) delivered(a *Attachment, e *entry, err error, d *Delivery, done func(error)) {
 	switch {
 	case e != nil && a != nil:
-		a.consumer.Wake()
+		d.wake(a)
 	case e != nil && q.m.cfg.Stored != nil:
 		q.m.cfg.Stored(q.session(), e.msg, e.qos)
 	case err == ErrFull && q.m.cfg.Dropped != nil: //nolint:errorlint // accept returns it unwrapped

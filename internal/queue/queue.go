@@ -42,6 +42,16 @@ type Consumer interface {
 	Close(reason packet.Reason)
 }
 
+// Waker takes the place of Consumer.Wake for deliveries of one publisher that
+// come one after the other: it may put the wakes off until the last of them.
+// It is used only before Deliver returns.
+type Waker interface {
+	Wake(c Consumer)
+	// Yield is called before something that may wait for the disk: nothing may
+	// be put off until after that.
+	Yield()
+}
+
 // Delivery is one message for one session.
 type Delivery struct {
 	Message *message.Message
@@ -59,6 +69,24 @@ type Delivery struct {
 	// Resumed tells that the message may have been delivered before (its
 	// routing was interrupted); the queue looks whether it knows its id.
 	Resumed bool
+	// Waker may be nil.
+	Waker Waker
+}
+
+// wake tells the connection that there is something for it.
+func (d *Delivery) wake(a *Attachment) {
+	if d.Waker != nil {
+		d.Waker.Wake(a.consumer)
+	} else {
+		a.consumer.Wake()
+	}
+}
+
+// yield comes before what may wait.
+func (d *Delivery) yield() {
+	if d.Waker != nil {
+		d.Waker.Yield()
+	}
 }
 
 // Out is one packet for the client: a PUBLISH, or a PUBREL when Release.

@@ -41,7 +41,7 @@ func (r *Router) receivePublish(from peer.Identity, f peer.Frame, done func(peer
 	s := r.scratch.Get().(*scratch)
 	defer r.free(s)
 	r.version.read(func() { r.matchFrame(s, f.Message, f.Applied) })
-	r.toLocal(s, f.Message, false, p)
+	r.toLocal(s, f.Message, false, nil, p)
 	p.release(nil)
 }
 

@@ -172,7 +172,7 @@ func (r *Router) route(m *message.Message, o session.PublishOptions, p *pending)
 	s := r.scratch.Get().(*scratch)
 	defer r.free(s)
 	index := r.version.read(func() { r.match(s, m) })
-	r.toLocal(s, m, o.Resumed, p)
+	r.toLocal(s, m, o.Resumed, o.Waker, p)
 	r.toRemote(s, m, index, p)
 	r.toGroups(s, m, o, p)
 }
@@ -330,7 +330,7 @@ func (s *scratch) reset() {
 
 // toLocal delivers m to the sessions of this node. resumed says that its
 // routing was interrupted before, so that they may know it.
-func (r *Router) toLocal(s *scratch, m *message.Message, resumed bool, p *pending) {
+func (r *Router) toLocal(s *scratch, m *message.Message, resumed bool, w queue.Waker, p *pending) {
 	n := len(s.hits)
 	if n == 0 {
 		return
@@ -352,7 +352,7 @@ func (r *Router) toLocal(s *scratch, m *message.Message, resumed bool, p *pendin
 			}
 		}
 		r.cfg.Queues.Deliver(h.id, queue.Delivery{
-			Message: m, QoS: h.sub.qos, Retain: m.Retain && h.sub.rap, SubscriptionIDs: h.ids, Resumed: resumed,
+			Message: m, QoS: h.sub.qos, Retain: m.Retain && h.sub.rap, SubscriptionIDs: h.ids, Resumed: resumed, Waker: w,
 		}, done)
 	}
 }

@@ -126,7 +126,7 @@ func (r *Router) toGroups(s *scratch, m *message.Message, o session.PublishOptio
 		if order := r.order(g, policy); len(order) > 0 {
 			p.add()
 			p.matched.Add(1)
-			(&dispatch{router: r, message: m, order: order, pending: p, resumed: o.Resumed}).next()
+			(&dispatch{router: r, message: m, order: order, pending: p, resumed: o.Resumed}).next(o.Waker)
 		} else {
 			r.counters.sharedNoMember.Inc()
 		}
@@ -156,7 +156,7 @@ func (r *Router) Redispatch(ended message.SessionID, d queue.Delivery) {
 		}
 	}}
 	p.left.Store(1)
-	(&dispatch{router: r, message: d.Message, order: order, pending: p}).next()
+	(&dispatch{router: r, message: d.Message, order: order, pending: p}).next(nil)
 }
 
 // order lists the members of g as they are to be tried: tiers by policy, and
@@ -232,7 +232,8 @@ type dispatch struct {
 	resumed bool // its routing was interrupted before
 }
 
-func (d *dispatch) next() {
+// next tries the next member. w is nil when Publish may have returned.
+func (d *dispatch) next(w queue.Waker) {
 	if len(d.order) == 0 && !d.stored {
 		d.order, d.absent, d.stored = d.absent, nil, true
 	}
@@ -254,7 +255,7 @@ func (d *dispatch) next() {
 	if m.at() == d.router.cfg.Self {
 		d.router.cfg.Queues.Deliver(m.session, queue.Delivery{
 			Message: d.message, QoS: m.qos, Retain: d.message.Retain && m.rap, SubscriptionIDs: ids, Group: m.key.name, Filter: m.key.filter,
-			OnlineOnly: !d.stored, Resumed: d.resumed,
+			OnlineOnly: !d.stored, Resumed: d.resumed, Waker: w,
 		}, d.local)
 		return
 	}
@@ -271,7 +272,7 @@ func (d *dispatch) skip() {
 	if d.trying.durable && !d.stored {
 		d.absent = append(d.absent, d.trying)
 	}
-	d.next()
+	d.next(nil)
 }
 
 // local takes the answer of a queue of this node: full, gone or offline means

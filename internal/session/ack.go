@@ -66,6 +66,7 @@ func (c *conn) ringLimit() int {
 // slot appends a place; it waits while there is none. output.mu is held.
 func (c *conn) slot(kind packet.Type, pid uint16) *ackSlot {
 	for limit := c.ringLimit(); len(c.out.acks) >= limit && c.out.last == nil; {
+		c.round.Yield()
 		c.out.space.Wait()
 	}
 	s := c.m.slots.Get().(*ackSlot)
@@ -155,6 +156,9 @@ func (c *conn) routeReason(res PublishResult, kind packet.Type) (r packet.Reason
 func (c *conn) ack(p *packet.Ack) bool {
 	c.m.count.received[p.Kind].inc(c.version, p.Reason)
 	att := c.pending
+	if c.q.Stored() {
+		c.round.Yield()
+	}
 	switch p.Kind {
 	case packet.TypePuback:
 		if errors.Is(att.Puback(p.PacketID), queue.ErrUnknownPacketID) {
@@ -183,7 +187,7 @@ func (c *conn) unknownPubrec(p *packet.Ack) bool {
 	}
 	if !p.Reason.Failed() {
 		c.m.count.sent[packet.TypePubrel].inc(c.version, packet.PacketIdentifierNotFound)
-		c.send(&packet.Ack{Kind: packet.TypePubrel, PacketID: p.PacketID, Reason: packet.PacketIdentifierNotFound})
+		return c.answer(&packet.Ack{Kind: packet.TypePubrel, PacketID: p.PacketID, Reason: packet.PacketIdentifierNotFound})
 	}
 	return true
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/hook"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/packet"
+	"github.com/mqadmin/mqadmin/internal/queue"
 )
 
 // Errors that Router and Registrar answer with; sessions turn them into
@@ -56,6 +57,9 @@ type PublishOptions struct {
 	// Resumed tells that routing was interrupted before: destinations may know
 	// the message id (queue.Delivery.Resumed).
 	Resumed bool
+	// Waker, if not nil, is told of the connections that have something to
+	// write; it is not used after Publish has returned.
+	Waker queue.Waker
 }
 
 // PublishResult is how routing a message ended.

@@ -105,7 +105,7 @@ func (c *conn) authenticated() bool {
 func (c *conn) sendAuth(r packet.Reason) bool {
 	a := &c.auth.step.Answer
 	c.m.count.sent[packet.TypeAuth].inc(c.version, r)
-	return c.send(&packet.Auth{Reason: r, Method: c.auth.method, Data: a.Data, User: a.User})
+	return c.answer(&packet.Auth{Reason: r, Method: c.auth.method, Data: a.Data, User: a.User})
 }
 
 // limitAuth gives a re-authentication mqtt_connect_timeout; meanwhile the

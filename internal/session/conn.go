@@ -52,6 +52,7 @@ type conn struct {
 	problemInfo bool
 
 	out    output
+	round  round
 	subs   lane // SUBSCRIBE and UNSUBSCRIBE, which wait for the cluster
 	feeds  lane // retained messages that wait for room in the queue
 	routes lane // QoS 2 PUBLISHes whose identifier has reached the disk
@@ -95,6 +96,7 @@ func newConn(m *Manager, nc net.Conn, l *ListenerInfo) *conn {
 	c.set = m.cfg.Settings()
 	c.dec = packet.Decoder{Reuse: true, MaxLevels: c.set.TopicMaxDepth, MaxSize: packetLimit(c.set.MaxMessageSize)}
 	c.out.init()
+	c.round.c = c
 	return c
 }
 
@@ -170,6 +172,8 @@ const yieldAfter = 64
 // decode handles the packets that are complete. It reports whether the
 // connection goes on.
 func (c *conn) decode() bool {
+	c.round.begin()
+	defer c.round.flush()
 	for i := 1; ; i++ {
 		if c.closed.Load() {
 			return false
@@ -180,16 +184,20 @@ func (c *conn) decode() bool {
 			return false
 		}
 		if p == nil {
+			if i > 1 { // until now it was busy
+				c.active.Store(time.Now().UnixNano())
+			}
 			return true
 		}
-		c.active.Store(time.Now().UnixNano())
 		ok := c.handle(p)
 		c.in.consume(n)
 		if !ok {
 			return false
 		}
 		if i%yieldAfter == 0 {
+			c.round.flush()
 			runtime.Gosched()
+			c.round.begin()
 		}
 	}
 }
@@ -240,10 +248,11 @@ func (c *conn) handle(p packet.Packet) bool {
 	case *packet.Pingreq:
 		c.m.count.pingreqReceived[c.v()].Inc()
 		c.m.count.pingrespSent[c.v()].Inc()
-		return c.send(&packet.Pingresp{})
+		return c.answer(&packet.Pingresp{})
 	case *packet.Disconnect:
 		return c.disconnect(p)
 	case *packet.Auth:
+		c.round.Yield() // who answers may take its time
 		return c.onAuth(p)
 	}
 	return c.fail(packet.ProtocolError, "unexpected packet") // a second CONNECT [MQTT-3.1.0-2]

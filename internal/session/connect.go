@@ -391,6 +391,7 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 			ack.User = slices.Concat(ack.User, x.step.Answer.User)
 		}
 	}
+	c.out.direct.Store(c.in.raw != nil && !c.q.Stored())
 	if !c.sendConnack(ack) {
 		return
 	}

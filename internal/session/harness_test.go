@@ -79,7 +79,7 @@ func (r *fakeRouter) Publish(m *message.Message, o PublishOptions, done func(Pub
 		}
 	}
 	for _, h := range hits {
-		d := queue.Delivery{Message: m, QoS: h.sub.QoS, Retain: m.Retain && h.sub.RetainAsPublished, Resumed: o.Resumed}
+		d := queue.Delivery{Message: m, QoS: h.sub.QoS, Retain: m.Retain && h.sub.RetainAsPublished, Resumed: o.Resumed, Waker: o.Waker}
 		if h.sub.Identifier != 0 {
 			d.SubscriptionIDs = []uint32{h.sub.Identifier}
 		}
@@ -210,6 +210,7 @@ type node struct {
 	info        ListenerInfo
 	crashes     atomic.Int32
 	wg          sync.WaitGroup
+	sockets     bool
 }
 
 func defaults() *Settings {
@@ -325,6 +326,9 @@ func (n *node) dial(version byte) *client {
 // pipe opens a connection of which the other end is served.
 func (n *node) pipe() net.Conn {
 	here, there := net.Pipe()
+	if n.sockets {
+		here, there = n.socketPair()
+	}
 	if n.wrap != nil {
 		there = n.wrap(there)
 	}
@@ -332,6 +336,25 @@ func (n *node) pipe() net.Conn {
 	n.wg.Go(func() { n.m.Serve(there, info) })
 	n.t.Cleanup(func() { here.Close() })
 	return here
+}
+
+// sockets makes the node's connections TCP, whose readers write directly.
+func sockets(n *node) { n.sockets = true }
+
+// socketPair returns the two ends of a connection over loopback.
+func (n *node) socketPair() (client, server net.Conn) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	defer l.Close()
+	if client, err = net.Dial("tcp", l.Addr().String()); err != nil {
+		n.t.Fatal(err)
+	}
+	if server, err = l.Accept(); err != nil {
+		n.t.Fatal(err)
+	}
+	return client, server
 }
 
 func (c *client) read() {

@@ -29,10 +29,39 @@ func (in *input) prepare() {
 	in.raw, in.try = raw, in.tryRead
 }
 
+// writeNow writes what the socket takes without waiting, and returns how much
+// that was. An error shows at the next ordinary write.
+func (c *conn) writeNow(b []byte) int {
+	if len(b) == 0 {
+		return 0
+	}
+	if c.out.try == nil {
+		c.out.try = c.tryWrite
+	}
+	c.out.left = b
+	err := c.in.raw.Write(c.out.try)
+	c.out.left = nil
+	if err != nil {
+		return 0
+	}
+	return c.out.n
+}
+
+func (c *conn) tryWrite(fd uintptr) bool {
+	for {
+		n, err := writeNow(fd, c.out.left)
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		c.out.n = max(n, 0)
+		return true
+	}
+}
+
 func (in *input) tryRead(fd uintptr) bool {
 	in.room()
 	for {
-		n, err := syscall.Read(int(fd), in.buf[in.w:])
+		n, err := readNow(fd, in.buf[in.w:])
 		switch {
 		case errors.Is(err, syscall.EINTR):
 			continue

@@ -16,6 +16,8 @@ const (
 	writerIdle = iota
 	writerRuns
 	writerAgain // woken while it runs
+	writerHeld  // the connection's reader will look at the end of its round
+	writerDue   // woken, and some reader will write at the end of its round
 )
 
 // maxControl bounds the encoded answers that wait for a slow client; beyond it
@@ -27,6 +29,11 @@ const maxControl = 64 << 10
 // time writes, and only while there is something.
 type output struct {
 	state atomic.Int32
+	// direct: a reader may write, without waiting, what is small and in memory.
+	direct atomic.Bool
+	try    func(fd uintptr) bool // one attempt to write left
+	left   []byte                // what a direct write could not; the writer's
+	n      int                   // result of try
 
 	mu      sync.Mutex // guards what follows
 	space   sync.Cond  // control and acks have become shorter
@@ -50,7 +57,8 @@ func (o *output) init() {
 }
 
 // runWriter runs the writer; the connection's finish waits for its last run.
-func (c *conn) runWriter() {
+// direct says that this is a reader, which must not wait for the client.
+func (c *conn) runWriter(direct bool) {
 	ok := false
 	defer func() {
 		if !ok { // it panicked: nobody writes any more
@@ -59,7 +67,7 @@ func (c *conn) runWriter() {
 		}
 	}()
 	c.m.guard(c, func() {
-		c.write()
+		c.write(direct)
 		ok = true
 	})
 }
@@ -69,12 +77,14 @@ func (o *output) end() { o.overOnce.Do(func() { close(o.over) }) }
 func (o *output) wake(c *conn) {
 	for {
 		switch s := o.state.Load(); {
-		case s == writerAgain:
+		case s == writerAgain, s == writerDue:
+			return
+		case s == writerHeld && o.state.CompareAndSwap(writerHeld, writerDue):
 			return
 		case s == writerRuns && o.state.CompareAndSwap(writerRuns, writerAgain):
 			return
 		case s == writerIdle && o.state.CompareAndSwap(writerIdle, writerRuns):
-			go c.runWriter()
+			go c.runWriter(false)
 			return
 		}
 	}
@@ -143,6 +153,17 @@ func (c *conn) send(p packet.Packet) bool {
 	return true
 }
 
+// answer is send for the reader.
+func (c *conn) answer(p packet.Packet) bool {
+	c.out.mu.Lock()
+	full := len(c.out.control) > maxControl
+	c.out.mu.Unlock()
+	if full {
+		c.round.Yield()
+	}
+	return c.send(p)
+}
+
 // writeSize is when the writer stops gathering and writes.
 const writeSize = 32 << 10
 
@@ -161,8 +182,9 @@ var scratches = sync.Pool{New: func() any {
 }}
 
 // write empties what waits, gathering small packets into one write, and ends
-// when there is nothing left.
-func (c *conn) write() {
+// when there is nothing left. A direct one leaves it to a goroutine when it
+// would have to wait, or when there is much.
+func (c *conn) write(direct bool) {
 	s := scratches.Get().(*scratch)
 	defer func() {
 		clear(s.outs[:cap(s.outs)])
@@ -171,10 +193,17 @@ func (c *conn) write() {
 			scratches.Put(s)
 		}
 	}()
+	if direct && c.l.Chain.MayWait(hook.PointOnDeliver) {
+		go c.runWriter(false)
+		return
+	}
+	if len(c.out.left) > 0 {
+		c.put(c.out.left)
+		c.out.left = nil
+	}
 	for {
 		s.buf = s.buf[:0]
 		att, last := c.gather(s)
-		more := false
 		for att != nil && last == nil && len(s.buf) < writeSize {
 			s.outs = att.Pull(s.outs[:0], pullSize)
 			for i := range s.outs {
@@ -183,26 +212,46 @@ func (c *conn) write() {
 			if len(s.outs) < pullSize {
 				break
 			}
-			more = true
 		}
+		more := len(s.buf) >= writeSize
 		c.fed()
-		if last != nil {
+		switch {
+		case direct:
+			if !c.putNow(s.buf) || last != nil || more {
+				go c.runWriter(false)
+				return
+			}
+		case last != nil:
 			c.farewell(s, last, att != nil)
 			return
-		}
-		if len(s.buf) > 0 {
-			n, err := c.nc.Write(s.buf)
-			c.m.count.bytesSent.Add(n)
-			if err != nil {
-				c.terminate(ending{reason: packet.UnspecifiedError})
-			}
-			continue
+		case len(s.buf) > 0:
+			c.put(s.buf)
 		}
 		if !more && c.out.state.CompareAndSwap(writerRuns, writerIdle) {
 			return
 		}
 		c.out.state.Store(writerRuns)
 	}
+}
+
+// put writes b, however long the client takes.
+func (c *conn) put(b []byte) {
+	n, err := c.nc.Write(b)
+	c.m.count.bytesSent.Add(n)
+	if err != nil {
+		c.terminate(ending{reason: packet.UnspecifiedError})
+	}
+}
+
+// putNow writes what the socket takes at once and keeps the rest. It reports
+// whether that was all.
+func (c *conn) putNow(b []byte) bool {
+	n := c.writeNow(b)
+	c.m.count.bytesSent.Add(n)
+	if n < len(b) {
+		c.out.left = append([]byte(nil), b[n:]...)
+	}
+	return n == len(b)
 }
 
 // gather takes the answers and the completed acknowledgements.

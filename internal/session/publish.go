@@ -34,6 +34,7 @@ func (c *conn) throttle(d time.Duration) {
 	if d <= 0 {
 		return
 	}
+	c.round.Yield()
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {
@@ -64,6 +65,7 @@ func (c *conn) publish(p *packet.Publish) bool {
 		Client: c.client, Mountpoint: c.id.Mountpoint, Topic: p.Topic, Payload: p.Payload, QoS: p.QoS, Retain: p.Retain,
 		Expiry: p.Expiry, HasExpiry: p.HasExpiry, Properties: p.Properties,
 	}
+	c.round.ask(hook.PointAuthOnPublish)
 	res := c.l.Chain.AuthOnPublish(c.ctx, h)
 	ok := true
 	if res.Allowed() {
@@ -129,7 +131,7 @@ func (c *conn) accept(h *hook.Publish, slot *ackSlot) {
 	if h.HasExpiry {
 		m.Expires = expires(h.Expiry)
 	}
-	o := PublishOptions{AllowNetsplit: c.set.AllowPublish, SharePolicy: c.policy}
+	o := PublishOptions{AllowNetsplit: c.set.AllowPublish, SharePolicy: c.policy, Waker: &c.round}
 	if slot != nil && slot.kind == packet.TypePubrec {
 		c.acceptQoS2(m, o, slot)
 	} else {
@@ -141,6 +143,7 @@ func (c *conn) accept(h *hook.Publish, slot *ackSlot) {
 		c.m.cfg.Router.Publish(m, o, done)
 	}
 	if c.l.Chain.Has(hook.PointOnPublish) {
+		c.round.ask(hook.PointOnPublish)
 		c.l.Chain.OnPublish(h)
 	}
 }
@@ -155,6 +158,9 @@ func (c *conn) routedQoS0(r PublishResult) {
 // (MQTT 5.0 §4.3.3, DESIGN "QoS 2 on disk").
 func (c *conn) acceptQoS2(m *message.Message, o PublishOptions, slot *ackSlot) {
 	att := c.pending
+	if c.q.Stored() {
+		c.round.Yield()
+	}
 	id, state := att.Receive(slot.pid, c.m.cfg.NextID, slot.waited)
 	m.ID = id
 	slot.id = id
@@ -181,6 +187,7 @@ func (c *conn) acceptQoS2(m *message.Message, o PublishOptions, slot *ackSlot) {
 			return
 		}
 		// The store's goroutine must not route: another one does, in order.
+		o.Waker = nil
 		c.routes.do(func() { c.m.cfg.Router.Publish(m, o, slot.fn) }, func(run func()) { go c.m.guard(c, run) })
 	})
 }

@@ -19,6 +19,7 @@ const maxWaitingSubscribes = 64
 // one packet after the other.
 func (c *conn) subscribe(p *packet.Subscribe) bool {
 	c.m.count.subscribeReceived[c.v()].Inc()
+	c.round.Yield()
 	c.subs.wait(c.ctx, maxWaitingSubscribes)
 	c.subs.do(func() { c.doSubscribe(p) }, c.spawn)
 	return true
@@ -201,6 +202,7 @@ func (c *conn) setFeeding(ch chan struct{}) {
 // unsubscribe handles UNSUBSCRIBE, in its order with SUBSCRIBE.
 func (c *conn) unsubscribe(p *packet.Unsubscribe) bool {
 	c.m.count.unsubscribeReceived[c.v()].Inc()
+	c.round.Yield()
 	c.subs.wait(c.ctx, maxWaitingSubscribes)
 	c.subs.do(func() { c.doUnsubscribe(p) }, c.spawn)
 	return true
