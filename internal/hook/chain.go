@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync/atomic"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -144,27 +145,59 @@ func (c *Chain) AuthOnPublish(ctx context.Context, p *Publish) Result {
 }
 
 // AuthOnSubscribe asks about all filters at once and writes changed filters and
-// single refusals into s. With OK, s.Reasons may still refuse some of them.
+// single refusals into s. With OK, s.Reasons may still refuse some of them. What
+// no plugin decides as a whole is asked filter by filter, as if each had come in
+// a SUBSCRIBE of its own [MQTT-3.8.4-5].
 func (c *Chain) AuthOnSubscribe(ctx context.Context, s *Subscribe) Result {
 	t := c.load()
 	if t == nil {
 		return exhausted()
 	}
+	res, decided := c.authOnSubscribe(ctx, t, s)
+	if decided || len(s.Subscriptions) < 2 {
+		return res
+	}
+	granted := false
+	reasons := make([]packet.Reason, len(s.Subscriptions))
+	subs := slices.Clone(s.Subscriptions)
+	for i := range subs {
+		one := *s
+		one.Subscriptions = s.Subscriptions[i : i+1 : i+1]
+		r, _ := c.authOnSubscribe(ctx, t, &one)
+		switch {
+		case !r.Allowed():
+			reasons[i] = r.Reason
+			continue
+		case len(one.Reasons) > 0 && one.Reasons[0].Failed():
+			reasons[i] = one.Reasons[0]
+			continue
+		}
+		subs[i], granted = one.Subscriptions[0], true
+	}
+	if !granted {
+		return res
+	}
+	s.Subscriptions, s.Reasons = subs, reasons
+	return Allow()
+}
+
+// authOnSubscribe asks the plugins in turn; decided is false if none did.
+func (c *Chain) authOnSubscribe(ctx context.Context, t *table, s *Subscribe) (res Result, decided bool) {
 	for _, sub := range t.authOnSubscribe {
 		m, res := guard(c, sub, PointAuthOnSubscribe, func(h AuthOnSubscribe) (*SubscribeModifiers, Result) {
 			return h.AuthOnSubscribe(ctx, s)
 		})
 		if res.Verdict == OK && m != nil {
 			if err := m.check(len(s.Subscriptions)); err != nil {
-				return c.invalid(sub.plugin, PointAuthOnSubscribe, err)
+				return c.invalid(sub.plugin, PointAuthOnSubscribe, err), true
 			}
 			m.apply(s)
 		}
 		if res.Verdict != Next {
-			return res
+			return res, true
 		}
 	}
-	return exhausted()
+	return exhausted(), false
 }
 
 // OnAuth makes one step of enhanced authentication and writes a.Answer. The

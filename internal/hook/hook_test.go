@@ -336,6 +336,43 @@ func TestSubscribeModifiers(t *testing.T) {
 	}
 }
 
+// A filter that nobody allows does not take the others with it.
+func TestSubscribeFilterByFilter(t *testing.T) {
+	reg := New(Options{})
+	only := func(allowed ...string) *fake {
+		return &fake{subs: func(s *Subscribe) (*SubscribeModifiers, Result) {
+			for _, sub := range s.Subscriptions {
+				if !slices.Contains(allowed, sub.Filter) {
+					return nil, Pass()
+				}
+			}
+			return nil, Allow()
+		}}
+	}
+	attach(t, reg, "first", only("a", "b"))
+	attach(t, reg, "second", only("c"))
+	for _, c := range []struct {
+		filters []string
+		allowed bool
+		want    []packet.Reason
+	}{
+		{[]string{"a", "b"}, true, nil},
+		{[]string{"a", "x", "c"}, true, []packet.Reason{0, packet.NotAuthorized, 0}},
+		{[]string{"a", "c"}, true, []packet.Reason{0, 0}},
+		{[]string{"x", "y"}, false, nil},
+		{[]string{"x"}, false, nil},
+	} {
+		s := &Subscribe{}
+		for _, f := range c.filters {
+			s.Subscriptions = append(s.Subscriptions, message.Subscription{Filter: f})
+		}
+		res := reg.Default().AuthOnSubscribe(t.Context(), s)
+		if d := cmp.Diff(c.want, s.Reasons); res.Allowed() != c.allowed || d != "" {
+			t.Errorf("%v: allowed %v, %s", c.filters, res.Allowed(), d)
+		}
+	}
+}
+
 func TestInvalidModifiersRefuse(t *testing.T) {
 	var l strings.Builder
 	for _, c := range []struct {
