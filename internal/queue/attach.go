@@ -196,10 +196,36 @@ func (q *Queue) emit(dst []Out, limit int, now int64) []Out {
 			if !p.e.ready {
 				return dst
 			}
+			if q.over(p) {
+				return q.emitReleases(dst, limit, now)
+			}
 			dst = append(dst, q.out(p, now))
 		}
 		f.popFront()
 	}
+	return dst
+}
+
+// over reports whether p would exceed the receive maximum of this connection,
+// which may be smaller than that of the connection before [MQTT-3.3.4-9].
+// q.mu is held.
+func (q *Queue) over(p packetOut) bool {
+	return !p.release && p.e.qos > 0 && !p.e.wired && q.opts.MaxInflight > 0 && q.win.wired >= q.opts.MaxInflight
+}
+
+// emitReleases takes the PUBRELs behind a PUBLISH that has to wait for room
+// [MQTT-3.3.4-10]. q.mu is held.
+func (q *Queue) emitReleases(dst []Out, limit int, now int64) []Out {
+	q.win.toSend.keep(func(p packetOut) bool {
+		switch {
+		case p.stale():
+			return false
+		case !p.release || !p.e.ready || len(dst) >= limit:
+			return true
+		}
+		dst = append(dst, q.out(p, now))
+		return false
+	})
 	return dst
 }
 
@@ -215,6 +241,10 @@ func (q *Queue) out(p packetOut, now int64) Out {
 		Dup: e.sent && e.qos > 0, QoS: e.qos, Retain: e.retain, PacketID: e.pid, Message: e.msg, SubscriptionIDs: e.ids,
 	}
 	e.sent = true
+	if e.qos > 0 && !e.wired {
+		e.wired = true
+		q.win.wired++
+	}
 	q.m.out.Inc()
 	return o
 }

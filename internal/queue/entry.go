@@ -17,6 +17,7 @@ type entry struct {
 	released      bool // PUBREC was received
 	ready         bool // what must be on disk before the next packet is
 	releasing     bool // its PUBREL waits to be written
+	wired         bool // its PUBLISH was written on this connection
 	gone          bool // acknowledged or removed
 }
 

@@ -20,6 +20,7 @@ type window struct {
 	last   uint16 // packet identifier given last
 	orders uint64 // number of the last PUBREC
 	upper  bool   // identifiers come from 32768…65535
+	wired  int    // PUBLISHes that were written on this connection
 }
 
 // half is the number of packet identifiers in the half of the id space that a
@@ -94,8 +95,11 @@ func (w *window) sendRelease(e *entry) {
 func (w *window) remove(e *entry) {
 	e.gone = true
 	delete(w.byID, e.pid)
+	if e.wired {
+		w.wired--
+	}
 	if len(w.byID) == 0 {
-		w.byID = nil
+		w.byID, w.wired = nil, 0
 		w.sent.clear()
 		w.released.clear()
 		w.toSend.clear()
@@ -120,6 +124,10 @@ func (w *window) trim(f *fifo[*entry], alive func(*entry) bool) {
 // PUBLISHes in their order, then PUBRELs in theirs [MQTT-4.4.0-1].
 func (w *window) replay() {
 	w.toSend.clear()
+	w.wired = 0
+	for _, e := range w.byID {
+		e.wired = false
+	}
 	for _, e := range w.sent.all() {
 		if !e.gone && !e.released {
 			w.toSend.push(packetOut{e: e})
