@@ -113,6 +113,7 @@ type Cluster struct {
 	stop     context.CancelFunc
 	wg       sync.WaitGroup
 	ends     sync.WaitGroup // ends of connections being noted
+	endings  endings        // those among them that end a session
 	changing sync.Mutex     // one join or leave at a time
 	// reconciling is held while disk and registry are compared.
 	reconciling sync.Mutex

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -17,6 +18,9 @@ import (
 // queue of the session is here, as far as its former owners could hand it over
 // within EnqueueTimeout.
 func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (session.Registration, error) {
+	if err := c.endings.wait(ctx, r.ID); err != nil {
+		return session.Registration{}, err
+	}
 	c.registers.begin(r.ID)
 	defer c.registered(r.ID)
 	reg, err := c.cfg.Meta.Register(ctx, meta.RegisterRequest{
@@ -97,12 +101,60 @@ func (c *Cluster) Ended(_ context.Context, e session.End) {
 	if !e.Durable {
 		c.cfg.Router.Forget(e.ID)
 	}
+	noted, kept := func() {}, e.Durable
+	if e.Durable && e.Expiry == 0 { // DISCONNECT, or somebody here, has ended the session
+		noted, kept = c.endings.begin(e.ID), false
+	}
 	c.ends.Go(func() {
-		_, err := c.cfg.Meta.Release(c.ctx, meta.ReleaseRequest{ID: e.ID, Epoch: e.Epoch, Durable: e.Durable, Expiry: e.Expiry, At: e.At})
+		defer noted()
+		_, err := c.cfg.Meta.Release(c.ctx, meta.ReleaseRequest{ID: e.ID, Epoch: e.Epoch, Durable: kept, Expiry: e.Expiry, At: e.At})
 		if err != nil && !over(err) && c.ctx.Err() == nil {
 			c.log.Warn("the end of a connection could not be noted in the cluster", "client", e.ID.String(), "error", err)
 		}
 	})
+}
+
+// endings are durable sessions whose end is being noted in the cluster. A
+// client that comes back at once must not find the session that it has ended
+// [MQTT-3.1.2-23].
+type endings struct {
+	mu sync.Mutex // guards what follows
+	of map[message.SessionID]chan struct{}
+}
+
+// begin notes that the end of id is being noted, until the result is called.
+func (s *endings) begin(id message.SessionID) (noted func()) {
+	done := make(chan struct{})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.of == nil {
+		s.of = map[message.SessionID]chan struct{}{}
+	}
+	s.of[id] = done
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.of[id] == done {
+			delete(s.of, id)
+		}
+		close(done)
+	}
+}
+
+// wait returns once no end of id is being noted.
+func (s *endings) wait(ctx context.Context, id message.SessionID) error {
+	s.mu.Lock()
+	done := s.of[id]
+	s.mu.Unlock()
+	if done == nil {
+		return nil
+	}
+	select {
+	case <-done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // Flush waits until the ends of connections are noted in the cluster, or ctx

@@ -223,6 +223,9 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 	defer unlock()
 	other := c.m.enter(c)
 	defer c.m.entered(c)
+	if former := c.m.attached(c.id); former != nil && former.closed.Load() {
+		<-former.finished // it may have ended the session: that is told first
+	}
 	var dropped []string // by a clean start
 	if r.CleanStart && c.l.Chain.Has(hook.PointOnTopicUnsubscribed) {
 		dropped = hook.Filters(c.m.cfg.Router.Subscriptions(c.id))
