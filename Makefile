@@ -7,7 +7,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 LINT    := $(GO) tool -modfile=scripts/tools/lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fmt proto generated cross fuzz bench microbench check clean
+.PHONY: help build demo test race lint fmt proto generated cross fuzz bench microbench chaos soak check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -52,6 +52,14 @@ bench: ## Measure the broker beside mosquitto and mochi (docs/performance.md); B
 
 microbench: ## Run the benchmarks of every package
 	$(GO) test -run '^$$' -bench . -benchmem ./internal/...
+
+chaos: ## Kill the broker 50 times (KILLS) and cut the disk 3000 times (SEEDS) in the midst of traffic
+	$(GO) test -count=1 -v -timeout 30m ./internal/chaos -kills $(or $(KILLS),50)
+	$(GO) test -count=1 -timeout 30m -run Crash ./internal/session -seeds $(or $(SEEDS),3000)
+	$(GO) test -count=1 -timeout 30m -run Crash ./internal/msgstore -seeds $(or $(SEEDS),3000)
+
+soak: ## Long queues at full length: a million messages (MESSAGES) offline, and in one burst
+	$(GO) test -count=1 -v -timeout 60m -run 'Long|Burst' ./internal/queue -messages $(or $(MESSAGES),1000000)
 
 check: test race lint generated cross ## What CI runs
 

@@ -38,8 +38,8 @@ type op struct {
 }
 
 // opCost is charged per operation against Config.PendingBytes on top of its
-// data.
-const opCost = 128
+// data: what a batch of one, as most are, takes in memory with its callback.
+const opCost = 512
 
 // Batch collects changes that become durable together or not at all. It is
 // filled by one goroutine and must not be touched after Commit. Nothing is

@@ -228,7 +228,12 @@ func with(fn func(*Settings)) nodeOption { return func(n *node) { fn(n.set) } }
 func durable(n *node) { n.openStore(vfs.NewMem()) }
 
 func (n *node) openStore(fs vfs.FS) {
-	s, err := msgstore.Open(msgstore.Config{Dir: "store", FS: fs, MinFreeBytes: -1})
+	n.openStoreWith(msgstore.Config{FS: fs, MinFreeBytes: -1})
+}
+
+func (n *node) openStoreWith(c msgstore.Config) {
+	c.Dir = "store"
+	s, err := msgstore.Open(c)
 	if err != nil {
 		n.t.Fatal(err)
 	}
