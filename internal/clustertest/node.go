@@ -197,6 +197,9 @@ func (n *Node) Running() bool {
 	}
 }
 
+// PID is the number of the process.
+func (n *Node) PID() int { return n.cmd.Process.Pid }
+
 // Exited is closed when the process has ended.
 func (n *Node) Exited() <-chan struct{} { return n.exited }
 

@@ -97,7 +97,17 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 		m.Text(out, suite.Brokers)
 		all = append(all, m)
 	}
-	if len(all) == 0 {
+	var growth []bench.GrowthRow
+	if want.MatchString(bench.GrowthName) {
+		sizes := bench.OrdinarySizes
+		if o.quick {
+			sizes = bench.QuickSizes
+		}
+		if growth, err = bench.Growth(ctx, suite.Launcher.Bin, dir, sizes, out); err != nil {
+			return err
+		}
+	}
+	if len(all)+len(growth) == 0 {
 		return fmt.Errorf("no scenario matches %q", o.scenario)
 	}
 	fmt.Fprintln(out)
@@ -107,6 +117,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	var b strings.Builder
 	bench.Markdown(&b, all, suite.Brokers)
+	bench.MarkdownGrowth(&b, growth)
 	return os.WriteFile(o.markdown, []byte(b.String()), 0o644)
 }
 
