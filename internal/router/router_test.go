@@ -321,6 +321,23 @@ func TestNoLocalKeepsAMessageFromItsPublisherOnly(t *testing.T) {
 	}
 }
 
+// No local is an option of one subscription: another of the same client that
+// overlaps has its own say.
+func TestNoLocalIsOfOneSubscription(t *testing.T) {
+	w := newWorld(t, nil)
+	w.subscribe(t, "p", message.Subscription{Filter: "t/+", NoLocal: true, QoS: 2, Identifier: 1}, message.Subscription{Filter: "t/#", QoS: 1, Identifier: 2})
+	w.publish(t, &message.Message{Topic: "t/1", Publisher: "p", QoS: 2})
+	w.publish(t, &message.Message{Topic: "t/2", Publisher: "q", QoS: 2})
+	got := w.queues.got["p"]
+	for _, d := range got {
+		slices.Sort(d.SubscriptionIDs)
+	}
+	if len(got) != 2 || got[0].QoS != 1 || !slices.Equal(got[0].SubscriptionIDs, []uint32{2}) || got[1].QoS != 2 ||
+		!slices.Equal(got[1].SubscriptionIDs, []uint32{1, 2}) {
+		t.Errorf("%+v", got)
+	}
+}
+
 func TestCleanSessionsShareOneRoute(t *testing.T) {
 	w := newWorld(t, nil)
 	w.subscribe(t, "a", message.Subscription{Filter: "t"})

@@ -183,6 +183,12 @@ func (f *fakeRegistrar) Admit(bool) error {
 	return f.err
 }
 
+func (f *fakeRegistrar) expired(id message.SessionID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.known, id)
+}
+
 func (f *fakeRegistrar) Ended(_ context.Context, e End) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -259,6 +265,7 @@ func (n *node) start() {
 	cfg := queue.Config{
 		Metrics:     n.registry,
 		PublishWill: func(id message.SessionID, w queue.Will, done func(error)) { n.m.PublishWill(id, w, done) },
+		Expired:     func(id message.SessionID, _ message.Epoch) { n.registrar.expired(id) },
 	}
 	if n.store != nil {
 		cfg.Store = n.store
