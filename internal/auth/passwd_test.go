@@ -351,6 +351,7 @@ func TestPasswordFileKeepsWhatItDoesNotChange(t *testing.T) {
 func FuzzPasswd(f *testing.F) {
 	f.Add([]byte(entry6("a", "b") + "\n" + entryArgon("c", "d")))
 	f.Add([]byte(entry7(f, "a", "b")))
+	f.Add([]byte(rfc7677))
 	f.Add([]byte("# c\n\nu:$7$1$$\n:\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		u, err := parseUsers("f", data)

@@ -190,3 +190,28 @@ func TestSCRAMEntryStaysOne(t *testing.T) {
 		t.Error("negative iterations were taken")
 	}
 }
+
+// FuzzSCRAM gives strangers' bytes as the one and the other message of a client:
+// nobody gets in without the password, and nothing breaks.
+func FuzzSCRAM(f *testing.F) {
+	f.Add([]byte("n,,n=user,r=rOprNGfwEbeRWgbNEkqO"), []byte("c=biws,r=rOprNGfwEbeRWgbNEkqO1,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="))
+	f.Add([]byte("n,a=user,n=us=2Cer,r=a"), []byte("c=,r=,p="))
+	f.Add([]byte("p=tls-exporter,,n=user,r=a"), []byte{})
+	f.Add([]byte{}, []byte("y,,n=user,r=a,x=1"))
+	p := scramPlugin(rfc7677)
+	p.scram.WithNonceGenerator(func() string { return "1" })
+	f.Fuzz(func(t *testing.T, first, second []byte) {
+		a := &hook.Auth{Method: SCRAMMethod}
+		for _, data := range [][]byte{first, second, second} {
+			a.Data = data
+			ans, res := p.OnAuth(t.Context(), a)
+			if !res.Allowed() {
+				return
+			}
+			if !ans.Continue {
+				t.Fatalf("%q and %q proved to be %q", first, second, ans.Username)
+			}
+			a.State = ans.State
+		}
+	})
+}

@@ -1,133 +1,108 @@
 package broker
 
 import (
-	"bytes"
-	"fmt"
-	"log/slog"
+	"context"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/eclipse/paho.golang/packets"
+	"github.com/eclipse/paho.golang/paho"
+	"github.com/xdg-go/scram"
 
-	"github.com/mqadmin/mqadmin/internal/logging"
-	"github.com/mqadmin/mqadmin/internal/packet"
+	"github.com/mqadmin/mqadmin/internal/auth"
+	"github.com/mqadmin/mqadmin/internal/config"
 )
 
-// Plugins are asked by priority.
-func TestPluginPriority(t *testing.T) {
+// scramAnswer answers the broker's challenges for paho.
+type scramAnswer struct{ talk *scram.ClientConversation }
+
+func (s scramAnswer) Authenticate(a *paho.Auth) *paho.Auth {
+	data, _ := s.talk.Step(string(a.Properties.AuthData))
+	return &paho.Auth{ReasonCode: 0x18, Properties: &paho.AuthProperties{AuthMethod: auth.SCRAMMethod, AuthData: []byte(data)}}
+}
+
+func (scramAnswer) Authenticated() {}
+
+// Authentication in steps is off until its method is listed; then the password
+// file decides, and clients that ask are told response_information.
+func TestAuthenticationMethods(t *testing.T) {
+	users := filepath.Join(t.TempDir(), "users")
+	file := auth.NewPasswordFile(users)
+	if err := file.Set("alice", []byte("sesame"), auth.HashOptions{SCRAM: true, Iterations: 4096}); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(users, file.Bytes(), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct {
-		lines []string
-		want  string
+		methods, password string
+		want              byte
+		information       string
 	}{
-		{nil, "vmq_passwd vmq_acl"},
-		{[]string{"plugins.vmq_acl.priority = 5"}, "vmq_acl vmq_passwd"},
-		{[]string{"plugins.vmq_acl.priority = 5", "plugins.vmq_passwd.priority = 5"}, "vmq_passwd vmq_acl"},
-		{[]string{"plugins.vmq_acl.priority = 5", "plugins.vmq_passwd.priority = 1"}, "vmq_passwd vmq_acl"},
-		{[]string{"plugins.vmq_acl.priority = 1", "plugins.vmq_passwd = off"}, "vmq_acl"},
+		{"", "sesame", 0x8C, ""},
+		{"authentication_methods = OTHER", "sesame", 0x8C, ""},
+		{"authentication_methods = OTHER,SCRAM-SHA-256", "sesame", 0, "answers/alice/c"},
+		{"authentication_methods = SCRAM-SHA-256", "wrong", 0x86, ""},
+		{"authentication_methods = SCRAM-SHA-256\nauthentication_max_rounds = 1", "sesame", 0x87, ""},
 	} {
-		b := testBroker(t, t.TempDir(), append([]string{"plugins.vmq_passwd = on", "plugins.vmq_acl = on"}, c.lines...)...)
-		var got []string
-		for _, p := range b.hooks.Plugins() {
-			got = append(got, p.Name)
-		}
-		b.close()
-		if s := strings.Join(got, " "); s != c.want {
-			t.Errorf("%v: %s, want %s", c.lines, s, c.want)
-		}
+		t.Run(strings.ReplaceAll(c.methods, "\n", " ")+" "+c.password, func(t *testing.T) {
+			b := testBroker(t, t.TempDir(), "allow_anonymous = off", "plugins.vmq_passwd = on", "vmq_passwd.password_file = "+users,
+				"listener.tcp.allowed_protocol_versions = 5", "response_information = answers/%u/%c", c.methods)
+			ctx, cancel := context.WithCancel(t.Context())
+			serving, done := make(chan struct{}), make(chan error, 1)
+			go func() { done <- b.Run(ctx, func(string) { close(serving) }) }()
+			select {
+			case <-serving:
+			case err := <-done:
+				t.Fatal(err)
+			}
+			defer func() {
+				cancel()
+				if err := <-done; err != nil {
+					t.Error(err)
+				}
+			}()
+			conn, err := net.Dial("tcp", b.mqttAddresses())
+			if err != nil {
+				t.Fatal(err)
+			}
+			client, err := scram.SHA256.NewClient("alice", c.password, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			s := scramAnswer{client.NewConversation()}
+			first, err := s.talk.Step("")
+			if err != nil {
+				t.Fatal(err)
+			}
+			cl := paho.NewClient(paho.ClientConfig{Conn: packets.NewThreadSafeConn(conn), AuthHandler: s})
+			ack, err := cl.Connect(t.Context(), &paho.Connect{
+				ClientID: "c", CleanStart: true, KeepAlive: 60,
+				Properties: &paho.ConnectProperties{
+					AuthMethod: auth.SCRAMMethod, AuthData: []byte(first), RequestProblemInfo: true, RequestResponseInfo: true,
+				},
+			})
+			if ack == nil || ack.ReasonCode != c.want || ack.Properties.ResponseInfo != c.information {
+				t.Fatalf("%+v, %v", ack, err)
+			}
+			if c.want == 0 {
+				_ = cl.Disconnect(&paho.Disconnect{})
+			}
+		})
 	}
 }
 
-// buffer is a log that a broker writes and a test reads.
-type buffer struct {
-	mu sync.Mutex
-	b  bytes.Buffer
-}
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.Write(p)
-}
-
-func (b *buffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.b.String()
-}
-
-// SIGHUP takes the files and intervals of the plugins from the configuration of
-// now; passwords are in no log, whatever becomes of them.
-func TestReloadTakesOtherFiles(t *testing.T) {
-	var mu sync.Mutex
-	passwd := passwordFile(t, "alice", "first-secret")
-	acl := filepath.Join(t.TempDir(), "a.acl")
-	writeFile(t, acl, "topic a\n")
-	lines := func() []string {
-		mu.Lock()
-		defer mu.Unlock()
-		return []string{
-			"allow_anonymous = off", "plugins.vmq_passwd = on", "plugins.vmq_acl = on",
-			"vmq_passwd.password_file = " + passwd, "vmq_acl.acl_file = " + acl, "vmq_acl.acl_reload_interval = 0",
+// Mistakes in these settings stop the start.
+func TestAuthenticationSettingsAreChecked(t *testing.T) {
+	for _, line := range []string{
+		"authentication_max_rounds = 0", "authentication_max_rounds = 1001", "response_information = 'a/#'", "response_information = a/+/b",
+	} {
+		_, err := config.Parse("test.conf", []byte(line+"\n"), config.Options{})
+		if key, _, _ := strings.Cut(line, " "); err == nil || !strings.Contains(err.Error(), key) {
+			t.Errorf("%s: %v", line, err)
 		}
 	}
-	log := &buffer{}
-	b := runBroker(t, testBrokerWith(t, logging.Options{Console: "console", Level: slog.LevelDebug, Stdout: log}, lines, t.TempDir()))
-	connect := func(password string) packet.Reason {
-		return dialClient(t, "tcp", addressOf(t, b, "listener.tcp.default")).connect(5, "c", "alice", password)
-	}
-	if r := connect("first-secret"); r.Failed() {
-		t.Fatal(r)
-	}
-	mu.Lock()
-	passwd = passwordFile(t, "alice", "other-secret")
-	acl = filepath.Join(t.TempDir(), "b.acl")
-	writeFile(t, acl, "topic b\n")
-	mu.Unlock()
-	b.Reload()
-	if r := connect("first-secret"); r != packet.BadUserNameOrPassword {
-		t.Errorf("the password of the former file: %s", r)
-	}
-	c := dialClient(t, "tcp", addressOf(t, b, "listener.tcp.default"))
-	if r := c.connect(5, "d", "alice", "other-secret"); r.Failed() {
-		t.Fatal(r)
-	}
-	if a, other := c.publish("a"), c.publish("b"); !a.Failed() || other.Failed() {
-		t.Errorf("a: %s, b: %s", a, other)
-	}
-	writeFile(t, acl, "topic b\ntopic c\n") // the new file is watched, too
-	await(t, "the changed file", func() bool { return !c.publish("c").Failed() })
-
-	// Mistakes of all kinds: a plain password in the file, a damaged hash.
-	writeFile(t, passwd, "bob:plain-secret\n")
-	b.Reload()
-	writeFile(t, passwd, "bob:$6$damaged-secret$x\n")
-	b.Reload()
-	connect("wrong-secret")
-	mu.Lock()
-	acl += "\nno_such_setting = 1"
-	mu.Unlock()
-	b.Reload() // a configuration that is broken changes nothing
-	if r := c.publish("b"); r.Failed() {
-		t.Error(r)
-	}
-	for _, want := range []string{"vmq_passwd", passwd + ":1: ", "no_such_setting", "client was refused"} {
-		if !strings.Contains(log.String(), want) {
-			t.Errorf("the log has no %q:\n%s", want, log)
-		}
-	}
-	if d := cmp.Diff([]string(nil), secrets(log.String())); d != "" {
-		t.Error(d)
-	}
-}
-
-// secrets finds passwords of the test in a text.
-func secrets(text string) (out []string) {
-	for line := range strings.Lines(text) {
-		if strings.Contains(line, "-secret") {
-			out = append(out, fmt.Sprint(line))
-		}
-	}
-	return out
 }

@@ -241,3 +241,25 @@ func TestRedispatch(t *testing.T) {
 		t.Errorf("%d messages without a member counted", got)
 	}
 }
+
+// A shared subscription has its identifier and its say about the retain flag
+// as others do [MQTT-3.3.4-3] [MQTT-3.3.1-13].
+func TestSharedCarriesItsOptions(t *testing.T) {
+	w := newWorld(t, nil)
+	for _, rap := range []bool{false, true} {
+		w.queues.got = map[string][]queue.Delivery{}
+		s := &meta.Session{ID: client("a"), Owner: 1, Durable: true}
+		w.meta.mu.Lock()
+		w.meta.sessions[s.ID] = s
+		w.meta.mu.Unlock()
+		w.Apply(1, []meta.Event{meta.SharedChanged{Present: true, Member: meta.SharedMember{
+			Session: s.ID, Node: 1, Group: "g", Inner: "t", Durable: true,
+			Subscription: message.Subscription{Filter: "$share/g/t", QoS: 1, Identifier: 7, RetainAsPublished: rap},
+		}}})
+		w.publish(t, &message.Message{Topic: "t", QoS: 2, Retain: true})
+		got := w.queues.got["a"]
+		if len(got) != 1 || got[0].QoS != 1 || got[0].Retain != rap || !slices.Equal(got[0].SubscriptionIDs, []uint32{7}) {
+			t.Errorf("%v: %+v", rap, got)
+		}
+	}
+}
