@@ -46,8 +46,8 @@ func (c *conn) admit(p *packet.Connect, assigned string) bool {
 		c.id, assigned = r.Client.ID, ""
 	}
 	c.modify(r.Modifiers)
-	if reason := c.setWill(p.Will); reason.Failed() {
-		return c.fail(reason, "")
+	if res := c.setWill(p.Will); !res.Allowed() {
+		return c.refuseBy(res)
 	}
 	c.keepAlive = time.Duration(c.limitKeepAlive(p.KeepAlive)) * time.Second
 	if p.ClientID != "" { // nobody else knows an id that was made up
@@ -172,12 +172,12 @@ func (c *conn) modify(m *hook.RegisterModifiers) {
 }
 
 // setWill authorizes the will and keeps it until the connection ends.
-func (c *conn) setWill(w *packet.Will) packet.Reason {
+func (c *conn) setWill(w *packet.Will) hook.Result {
 	if w == nil {
-		return packet.Success
+		return hook.Allow()
 	}
 	if strings.HasPrefix(w.Topic, "$") { // as PUBLISH: the broker's own
-		return packet.NotAuthorized
+		return hook.Deny(packet.NotAuthorized, "")
 	}
 	p := &hook.Publish{
 		Client: c.client, Mountpoint: c.id.Mountpoint, Topic: w.Topic, Payload: w.Payload, QoS: w.QoS, Retain: w.Retain,
@@ -185,7 +185,7 @@ func (c *conn) setWill(w *packet.Will) packet.Reason {
 	}
 	if res := c.l.Chain.AuthOnPublish(c.ctx, p); !res.Allowed() {
 		c.m.count.publishAuthError[c.v()].Inc()
-		return res.Reason
+		return res
 	}
 	delay := time.Duration(p.WillDelay) * time.Second
 	if c.set.MaxLastWillDelay >= 0 {
@@ -198,7 +198,7 @@ func (c *conn) setWill(w *packet.Will) packet.Reason {
 		},
 		Delay: delay, Expiry: p.Expiry, HasExpiry: p.HasExpiry, AllowNetsplit: c.set.AllowPublish, SharePolicy: c.policy,
 	}
-	return packet.Success
+	return hook.Allow()
 }
 
 // sessionExpiry is how long the session outlives this connection, in seconds.

@@ -162,9 +162,13 @@ func TestReasonsOfPlugins(t *testing.T) {
 		if a := cl.subscribe("f", 0); a.Reasons[0] != c.suback || a.ReasonString != "because" { // [MQTT-3.9.3-2]
 			t.Errorf("%v: %+v", c.reason, a)
 		}
-		for _, version := range []byte{packet.V311, packet.V5} {
+		for i, version := range []byte{packet.V311, packet.V5, packet.V311, packet.V5} {
 			next := n.dial(version)
-			a := next.connect(&packet.Connect{ClientID: "d", CleanStart: true})
+			connect := &packet.Connect{ClientID: "d", CleanStart: true}
+			if i >= 2 { // the client is welcome and its will is not
+				d.register, connect.Will = hook.Allow(), &packet.Will{Topic: "will"}
+			}
+			a := next.connect(connect)
 			if version == packet.V5 && (a.Reason != c.connack || a.ReasonString != "because" || a.ServerReference != server) { // [MQTT-3.2.2-8]
 				t.Errorf("%v: %+v", c.reason, a)
 			}
