@@ -42,6 +42,7 @@ func sessionSettings(c *config.Config) *session.Settings {
 		AllowSubscribe:           c.Flag("allow_subscribe_during_netsplit"),
 		AllowUnsubscribe:         c.Flag("allow_unsubscribe_during_netsplit"),
 		MaxPendingAcks:           c.Int("max_incoming_inflight"),
+		ServerKeepAlive:          uint16(c.Int("max_keepalive")),
 		ResponseInformation:      c.String("response_information"),
 		AuthMethods:              c.List("authentication_methods"),
 		AuthMaxRounds:            c.Int("authentication_max_rounds"),

@@ -124,6 +124,51 @@ func TestKeepAlive(t *testing.T) {
 	})
 }
 
+// TestServerKeepAlive: MQTT 5 clients are told the keep-alive that holds
+// [MQTT-3.1.2-21] [MQTT-3.2.2-21], others keep theirs.
+func TestServerKeepAlive(t *testing.T) {
+	for _, c := range []struct {
+		version          byte
+		limit, ask, told uint16
+		silent           time.Duration // until the connection is closed; 0 never
+	}{
+		{packet.V5, 0, 60, 0, 90 * time.Second},
+		{packet.V5, 0, 0, 0, 0},
+		{packet.V5, 30, 60, 30, 45 * time.Second},
+		{packet.V5, 30, 0, 30, 45 * time.Second},
+		{packet.V5, 30, 20, 0, 30 * time.Second},
+		{packet.V5, 30, 30, 0, 45 * time.Second},
+		{packet.V311, 30, 60, 0, 90 * time.Second},
+		{packet.V311, 30, 0, 0, 0},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := newNode(t, with(func(s *Settings) { s.ServerKeepAlive = c.limit }))
+			cl := n.dial(c.version)
+			a := cl.connect(&packet.Connect{ClientID: "c", CleanStart: true, KeepAlive: c.ask})
+			if a.ServerKeepAlive != c.told || a.HasServerKeepAlive != (c.told != 0) {
+				t.Errorf("%+v: told %d", c, a.ServerKeepAlive)
+			}
+			start := time.Now()
+			if c.silent == 0 {
+				time.Sleep(24 * time.Hour)
+				cl.send(&packet.Pingreq{})
+				expect[*packet.Pingresp](cl)
+				n.stop()
+				return
+			}
+			time.Sleep(c.silent - time.Second)
+			if c.version == packet.V5 {
+				expect[*packet.Disconnect](cl)
+			}
+			cl.closed()
+			if took := time.Since(start); took != c.silent {
+				t.Errorf("%+v: closed after %v", c, took)
+			}
+			n.stop()
+		})
+	}
+}
+
 func TestConnectTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)

@@ -71,16 +71,32 @@ func mochiNoLocal(t *testing.T) {
 }
 
 func mochiAliases(t *testing.T) {
-	for _, limit := range []int{0, 5} {
-		for _, alias := range []uint16{1, 6} {
-			n := newNode(t, with(func(s *Settings) { s.TopicAliasMaxClient = limit }))
-			c := n.dial(packet.V5)
-			if a := c.connect(&packet.Connect{ClientID: "c"}); int(a.TopicAliasMaximum) != limit {
-				t.Errorf("announced %d", a.TopicAliasMaximum)
+	for _, c := range []struct {
+		limit int
+		alias uint16
+		topic string
+		want  packet.Reason
+	}{
+		{0, 1, "t", packet.TopicAliasInvalid}, {5, 6, "t", packet.TopicAliasInvalid}, // [MQTT-3.3.2-9]
+		{5, 1, "", packet.ProtocolError}, {5, 1, "t", packet.Success}, {5, 5, "t", packet.Success},
+	} {
+		n := newNode(t, with(func(s *Settings) { s.TopicAliasMaxClient = c.limit }))
+		cl := n.dial(packet.V5)
+		if a := cl.connect(&packet.Connect{ClientID: "c"}); int(a.TopicAliasMaximum) != c.limit {
+			t.Errorf("announced %d", a.TopicAliasMaximum)
+		}
+		cl.subscribe("#", 0)
+		cl.send(&packet.Publish{Topic: c.topic, TopicAlias: c.alias})
+		if c.want.Failed() {
+			if d := expect[*packet.Disconnect](cl); d.Reason != c.want {
+				t.Errorf("%+v: %v", c, d.Reason)
 			}
-			c.send(&packet.Publish{TopicAlias: alias})
-			if d := expect[*packet.Disconnect](c); d.Reason != packet.TopicAliasInvalid {
-				t.Error(d.Reason)
+			continue
+		}
+		cl.send(&packet.Publish{TopicAlias: c.alias}, &packet.Publish{Topic: "u", TopicAlias: c.alias}, &packet.Publish{TopicAlias: c.alias})
+		for _, want := range []string{"t", "t", "u", "u"} {
+			if p := expect[*packet.Publish](cl); p.Topic != want || p.TopicAlias != 0 {
+				t.Errorf("%+v, want %s", p, want)
 			}
 		}
 	}

@@ -47,7 +47,7 @@ func (c *conn) throttle(d time.Duration) {
 func (c *conn) publish(p *packet.Publish) bool {
 	c.m.count.publishReceived[c.v()].Inc()
 	if !c.alias(p) {
-		return c.fail(packet.TopicAliasInvalid, "topic alias is out of range or unknown")
+		return false
 	}
 	var slot *ackSlot
 	if p.QoS > 0 {
@@ -79,13 +79,14 @@ func (c *conn) publish(p *packet.Publish) bool {
 	return ok
 }
 
-// alias replaces a topic alias by its topic [MQTT-3.3.2-12].
+// alias replaces a topic alias by its topic [MQTT-3.3.2-12]; one that cannot be
+// ends the connection, with the reasons of MQTT 5.0 §3.3.4.
 func (c *conn) alias(p *packet.Publish) bool {
 	if p.TopicAlias == 0 {
 		return true
 	}
 	if int(p.TopicAlias) > c.set.TopicAliasMaxClient {
-		return false
+		return c.fail(packet.TopicAliasInvalid, "topic alias is larger than the maximum")
 	}
 	if p.Topic != "" {
 		if c.aliases == nil {
@@ -94,8 +95,10 @@ func (c *conn) alias(p *packet.Publish) bool {
 		c.aliases[p.TopicAlias] = p.Topic
 		return true
 	}
-	p.Topic = c.aliases[p.TopicAlias]
-	return p.Topic != ""
+	if p.Topic = c.aliases[p.TopicAlias]; p.Topic == "" {
+		return c.fail(packet.ProtocolError, "topic alias stands for no topic")
+	}
+	return true
 }
 
 // refusal is the reason of an acknowledgement of what is not routed: 3.x can
