@@ -228,6 +228,51 @@ func TestWillDelayAndExpiry(t *testing.T) {
 	}
 }
 
+// TestTakeoverWithDelayedWill: a connection that resumes the session in time
+// keeps the will back [MQTT-3.1.3-9]; one that ends the session does not, and no
+// will is published twice.
+func TestTakeoverWithDelayedWill(t *testing.T) {
+	for _, c := range []struct {
+		name        string
+		clean, gone bool // the former connection is gone when the next one comes
+		want        int
+	}{
+		{"resumed", false, false, 0},
+		{"resumed later", false, true, 0},
+		{"clean start", true, false, 1},
+		{"clean start later", true, true, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := newNode(t, durable)
+				watch := n.join(5, &packet.Connect{ClientID: "watch"})
+				watch.subscribe("will", 0)
+				connect := &packet.Connect{ClientID: "c", SessionExpiry: 300, HasSessionExpiry: true, Will: &packet.Will{Topic: "will", Delay: 30}}
+				first := n.join(5, connect)
+				if c.gone {
+					first.nc.Close()
+					time.Sleep(10 * time.Second)
+				}
+				connect.Will, connect.CleanStart = nil, c.clean
+				next := n.dial(5)
+				if a := next.connect(connect); a.SessionPresent == c.clean {
+					t.Errorf("session present %v", a.SessionPresent)
+				}
+				synctest.Wait()
+				if len(watch.in) != c.want {
+					t.Errorf("%d wills, want %d", len(watch.in), c.want)
+				}
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				if len(watch.in) != c.want {
+					t.Errorf("%d wills later, want %d", len(watch.in), c.want)
+				}
+				n.stop()
+			})
+		})
+	}
+}
+
 func TestSessionExpires(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := newNode(t)
