@@ -44,7 +44,7 @@ func nodeSettings() []Setting {
 func sessionSettings() []Setting {
 	return append([]Setting{
 		{Key: "allow_anonymous", Type: TypeFlag, Default: off, Runtime: true, Doc: "Accept clients without asking any plugin who they are; what they may do is still decided by the authorization plugins. Without a file and with listeners on loopback only, it is on."},
-		{Key: "allow_multiple_sessions", Type: TypeFlag, Default: off, Doc: "Let several connections to one node share a session by using one client id; the clean session flag is then ignored. A connection to another node still takes the session over, with its queue. VerneMQ removed it in 2.0."},
+		{Key: "allow_multiple_sessions", Type: TypeFlag, Default: off, Doc: "Let several connections to one node share a session by using one client id; the clean session flag is then ignored, so every session stays for persistent_client_expiration. A connection to another node still takes the session over, with its queue. VerneMQ removed it in 2.0."},
 		{Key: "queue_type", Type: TypeEnum, Words: []string{"fifo", "lifo"}, Default: "fifo", Runtime: true, Doc: "Order in which a queue hands out messages, and so which end is dropped when it is full."},
 		{Key: "queue_deliver_mode", Type: TypeEnum, Words: []string{"fanout", "balance"}, Default: "fanout", Needs: "allow_multiple_sessions", Doc: "How the connections of one session share its messages: each gets all, or each message goes to one of them, in turn."},
 		{Key: "retry_interval", Type: TypeDuration, Unit: Seconds, Default: "20", Runtime: true, Doc: "After this time an unacknowledged QoS 1 or 2 packet is sent again to MQTT 3.1 and 3.1.1 clients. 0 is never; MQTT 5 forbids it."},
