@@ -180,8 +180,8 @@ func decodeHello(p, body []byte) (hello, error) {
 		if len(body) == 0 || len(body) < 1+int(body[0]) {
 			return hello{}, fmt.Errorf("handshake is truncated: %w", ErrProtocol)
 		}
-		*f = string(body[1 : 1+body[0]])
-		body = body[1+body[0]:]
+		end := 1 + int(body[0])
+		*f, body = string(body[1:end]), body[end:]
 	}
 	return h, nil
 }
