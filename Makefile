@@ -7,7 +7,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 LINT    := $(GO) tool -modfile=scripts/tools/lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fmt proto generated cross fuzz bench microbench chaos soak check clean
+.PHONY: help build demo test race lint fmt proto generated cross fuzz nightly bench microbench chaos soak check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -44,8 +44,11 @@ cross: ## Compile for the other systems that we support
 		GOOS=$${t%/*} GOARCH=$${t#*/} CGO_ENABLED=0 $(GO) build -o /dev/null ./cmd/mqadmin || exit 1; \
 	done
 
-fuzz: ## Run every fuzz target for FUZZTIME (5s)
+fuzz: ## Run every fuzz target for FUZZTIME (5s), two at a time
 	scripts/fuzz.sh $(or $(FUZZTIME),5s)
+
+nightly: ## Run every fuzz target for a minute
+	scripts/fuzz.sh 60s
 
 bench: ## Measure the broker beside mosquitto and mochi (docs/performance.md); BENCH=-quick for a short one
 	$(GO) run ./scripts/bench $(BENCH)
@@ -61,7 +64,7 @@ chaos: ## Kill the broker 50 times (KILLS) and cut the disk 3000 times (SEEDS) i
 soak: ## Long queues at full length: a million messages (MESSAGES) offline, and in one burst
 	$(GO) test -count=1 -v -timeout 60m -run 'Long|Burst' ./internal/queue -messages $(or $(MESSAGES),1000000)
 
-check: test race lint generated cross ## What CI runs
+check: test race lint generated cross fuzz ## What CI runs, and the fuzz targets for 5 s each
 
 clean: ## Remove what was built and the demo's data
 	rm -rf bin dist data
