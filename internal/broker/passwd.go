@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -35,6 +36,9 @@ func (c *command) passwdCommand() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if force && !create {
+				return &usageError{errors.New("-f goes with -c: broker passwd -cf FILE USER")}
+			}
 			return c.editPasswords(args, create, force, remove, hash, o)
 		},
 	}
@@ -122,10 +126,16 @@ func (c *command) askPassword() ([]byte, error) {
 	return first, nil
 }
 
-// replaceFile writes a new file and renames it into place.
+// replaceFile writes a new file and renames it into place. Owner and mode stay: a
+// file that root edits must be readable by the broker's user as before. A link
+// stays a link.
 func replaceFile(path string, data []byte) error {
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
+	}
 	tmp := path + ".new"
-	if err := os.WriteFile(tmp, data, 0o600); err != nil {
+	if err := writeNew(tmp, path, data); err != nil {
+		os.Remove(tmp)
 		return err
 	}
 	if err := os.Rename(tmp, path); err != nil {
@@ -133,4 +143,27 @@ func replaceFile(path string, data []byte) error {
 		return err
 	}
 	return nil
+}
+
+// writeNew writes data to tmp, on disk and with the owner and mode of former, if
+// that is there.
+func writeNew(tmp, former string, data []byte) error {
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if e := f.Close(); err == nil {
+		err = e
+	}
+	info, missing := os.Stat(former)
+	if err != nil || missing != nil {
+		return err
+	}
+	if err := os.Chmod(tmp, info.Mode().Perm()); err != nil {
+		return err
+	}
+	return keepOwner(tmp, info)
 }

@@ -90,7 +90,7 @@ func listenerAddresses() []Setting {
 func listenerOptions() []option {
 	all := perName | perType | global
 	return slices.Concat(tlsOptions(), []option{
-		{Setting{Key: "max_connections", Type: TypeInt, Min: 0, Max: math.MaxInt64, Words: []string{infinity}, Default: "10000", Doc: "how many connections may be open at once; further ones are refused: on plain listeners with CONNACK 3 (MQTT 5: 0x9F) or HTTP status 503, on TLS ones before the handshake. -1 inherits."}, allTypes, all},
+		{Setting{Key: "max_connections", Type: TypeInt, Min: 0, Max: math.MaxInt64, Words: []string{infinity}, Default: "10000", Doc: "how many connections may be open at once; further ones are refused: on plain listeners with CONNACK 3 (MQTT 5: 0x9F) or HTTP status 503, on TLS ones before the handshake. 0 and infinity are no limit, -1 inherits."}, allTypes, all},
 		{Setting{Key: "max_connection_refusals", Type: TypeInt, Min: 0, Max: 65536, Default: "64", Doc: "how many connections beyond max_connections one listener answers at a time; those beyond are closed without a word, and counted in listener_refusals_unanswered."}, allTypes, global},
 		{Setting{Key: "nr_of_acceptors", Type: TypeInt, Min: 1, Max: 1024, Default: "10", Status: NoEffect, Reason: "one goroutine accepts on each listener and hands every connection to one of its own", Doc: "how many goroutines accept connections. -1 inherits."}, allTypes, all},
 		{Setting{Key: "mountpoint", Default: off, Doc: "the namespace in which clients of the listener live; clients of different mountpoints do not see each other. off is the common one."}, []string{"tcp", "ssl", "ws", "wss", "vmq", "vmqs"}, all},
