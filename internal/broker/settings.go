@@ -136,6 +136,14 @@ func pendingBytes(n int64) int64 {
 	return n
 }
 
+// minFreeBytes turns 0 into what the store takes for no limit.
+func minFreeBytes(n int64) int64 {
+	if n == 0 {
+		return -1
+	}
+	return n
+}
+
 // unlimited turns infinity into 0.
 func unlimited(n int64) int64 {
 	if n == config.Infinity {

@@ -52,10 +52,10 @@ type world struct {
 	subs []*subscriber // the first half is online
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t *testing.T, settings ...string) *world {
 	node, err := clustertest.New(clustertest.Config{
 		Bin: clustertest.Bin(), Dir: filepath.Join(t.TempDir(), "n1"), Name: "n1@127.0.0.1",
-		Settings: []string{"max_offline_messages = -1", "max_online_messages = -1"},
+		Settings: append([]string{"max_offline_messages = -1", "max_online_messages = -1"}, settings...),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -47,6 +47,7 @@ func storeSettings() []Setting {
 		{Key: "message_store.sync_interval", Type: TypeDuration, Default: "1s", Doc: "The interval of message_store.sync = interval."},
 		{Key: "message_store.directory", Aliases: []string{"vmq_generic_msg_store.store_dir", "leveldb_message_store.directory"}, Type: TypeDir, Default: "<data>/messages", Doc: "Directory of queued messages."},
 		{Key: "message_store.max_pending_bytes", Type: TypeBytes, Default: "64MB", Doc: "Most bytes that wait for the disk; beyond, publishers wait."},
+		{Key: "message_store.min_free_space", Type: TypeBytes, Default: "64MB", Doc: "With less free space on the disk of the message store, publishes that have to be stored are refused (MQTT 5: reason 0x97), so that there is room to deliver and delete; 0 tries until the disk is full."},
 		{Key: "leveldb.maximum_memory.percent", Type: TypePercent, Min: 1, Max: 100, Default: "70", Doc: "Sizes the cache of the message store: this share of an eighth of the machine's memory (VerneMQ gives that share of the whole memory to LevelDB)."},
 		{Key: "leveldb.maximum_memory", Type: TypeBytes, Doc: "Size of the cache of the message store in bytes; overrides the percentage."},
 		{Key: "message_store_plugin", Default: "vmq_generic_msg_store", Status: NoEffect, Reason: "there is one message store", Doc: "Plugin of the message store."},
