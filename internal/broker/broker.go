@@ -147,7 +147,7 @@ func (b *Broker) openData() (err error) {
 		Dir: b.cfg.String("message_store.directory"), CacheBytes: storeCache(b.cfg), Sync: mode,
 		SyncInterval: b.cfg.Duration("message_store.sync_interval"), PendingBytes: pendingBytes(b.cfg.Bytes("message_store.max_pending_bytes")),
 		MinFreeBytes: minFreeBytes(b.cfg.Bytes("message_store.min_free_space")),
-		Logger: b.log.With("part", "msgstore"), Metrics: b.metrics,
+		Logger:       b.log.With("part", "msgstore"), Metrics: b.metrics,
 	})
 	if err != nil {
 		return err

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/mqadmin/mqadmin/internal/clustertest"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 	"github.com/mqadmin/mqadmin/internal/msgstore"
@@ -58,6 +59,10 @@ type long struct {
 }
 
 func newLong(t *testing.T) *long {
+	t.Helper()
+	if clustertest.RaceEnabled {
+		t.Skip("memory and time are measured without the race detector")
+	}
 	l := &long{rig: &rig{t: t}, dir: t.TempDir(), payload: max(longBytes / *messageCount, 256)}
 	l.start()
 	return l
