@@ -91,6 +91,11 @@ func TestMarkdown(t *testing.T) {
 }
 
 func TestScenarios(t *testing.T) {
+	for _, g := range Groups(Scenarios(QuickTimes)) {
+		if len(g) != 2 || g[0].Spec.Version != 4 || g[1].Spec.Version != 5 {
+			t.Errorf("%s is in a group of %d", g[0].Name, len(g))
+		}
+	}
 	names := map[string]Scenario{}
 	for _, s := range Scenarios(QuickTimes) {
 		if _, ok := names[s.Name]; ok {

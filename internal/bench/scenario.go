@@ -31,8 +31,7 @@ type Scenario struct {
 	Spec Spec
 	// Fresh brokers for every round: the memory of the round before must not
 	// be in the way.
-	Fresh bool
-	// Alone: only our broker is measured.
+	Fresh   bool
 	Targets []Target
 	// Over names the scenario of MQTT 3.1.1 that this one of MQTT 5 is
 	// compared with.
@@ -97,6 +96,19 @@ func Scenarios(t Times) []Scenario {
 	add("5,000 connects", Spec{Kind: Connects, Connections: 5000, Parallel: 50}, Target{CPU, 1.5})
 	add("10,000 idle", Spec{Kind: Idle, Connections: 10_000, Parallel: 50}, Target{Memory, 8 << 10})
 	return all
+}
+
+// Groups puts together what is compared with each other.
+func Groups(all []Scenario) [][]Scenario {
+	var groups [][]Scenario
+	for i, sc := range all {
+		if n := len(groups); i > 0 && sc.Over != "" && sc.Over == all[i-1].Name {
+			groups[n-1] = append(groups[n-1], sc)
+			continue
+		}
+		groups = append(groups, []Scenario{sc})
+	}
+	return groups
 }
 
 func versionName(v byte) string {

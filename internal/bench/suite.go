@@ -56,32 +56,47 @@ type Measurement struct {
 	Failures map[string]string
 }
 
-// Run measures one scenario: in each round all brokers, each time in another
-// order.
-func (s *Suite) Run(ctx context.Context, sc Scenario) (m Measurement, err error) {
-	m = Measurement{Scenario: sc, Failures: map[string]string{}}
+// Run measures scenarios side by side: in each round all brokers, each time in
+// another order, and of each broker all scenarios.
+func (s *Suite) Run(ctx context.Context, group ...Scenario) ([]Measurement, error) {
+	all := make([]Measurement, len(group))
+	for i, sc := range group {
+		all[i] = Measurement{Scenario: sc, Failures: map[string]string{}}
+	}
 	servers := map[string]*Server{}
 	defer func() { stopAll(servers) }()
 	for round := range s.Rounds {
-		results := map[string]Result{}
+		for i := range all {
+			all[i].Rounds = append(all[i].Rounds, map[string]Result{})
+		}
 		for i := range s.Brokers {
 			name := s.Brokers[(i+round)%len(s.Brokers)]
-			r, err := s.one(ctx, sc, servers, name)
-			switch {
-			case ctx.Err() != nil:
-				return m, ctx.Err()
-			case err != nil && name == Ours:
-				return m, fmt.Errorf("%s: %s: %w", sc.Name, name, err)
-			case err != nil:
-				m.Failures[name] = err.Error()
-				fmt.Fprintf(s.Log, "%s: %s: %v\n", sc.Name, name, err)
-				continue
+			for k := range all {
+				if err := s.into(ctx, &all[k], servers, name); err != nil {
+					return nil, err
+				}
 			}
-			results[name] = r
 		}
-		m.Rounds = append(m.Rounds, results)
 	}
-	return m, nil
+	return all, nil
+}
+
+// into makes one run and notes it. Its error ends the measurement: what another
+// broker does wrong is in the report.
+func (s *Suite) into(ctx context.Context, m *Measurement, servers map[string]*Server, name string) error {
+	r, err := s.one(ctx, m.Scenario, servers, name)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil && name == Ours:
+		return fmt.Errorf("%s: %s: %w", m.Scenario.Name, name, err)
+	case err != nil:
+		m.Failures[name] = err.Error()
+		fmt.Fprintf(s.Log, "%s: %s: %v\n", m.Scenario.Name, name, err)
+		return nil
+	}
+	m.Rounds[len(m.Rounds)-1][name] = r
+	return nil
 }
 
 func stopAll(servers map[string]*Server) {
@@ -146,6 +161,10 @@ func (m Measurement) median(fn func(map[string]Result) (float64, bool)) (float64
 			v = append(v, x)
 		}
 	}
+	return middleOf(v)
+}
+
+func middleOf(v []float64) (float64, bool) {
 	if len(v) == 0 {
 		return 0, false
 	}

@@ -54,10 +54,14 @@ func TestSuiteMeasuresAndLeavesNoProcess(t *testing.T) {
 	if err := syscall.Kill(pid, 0); err == nil {
 		t.Error("the broker still runs")
 	}
-	m, err := s.Run(t.Context(), sc)
+	all, err := s.Run(t.Context(), sc, sc)
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(all) != 2 {
+		t.Fatalf("%d measurements", len(all))
+	}
+	m := all[1]
 	if n, ok := m.Median(Mochi, func(r Result) float64 { return float64(r.Units) }); !ok || n == 0 || len(m.Rounds) != 2 {
 		t.Errorf("measured %+v, log %s", m, log.String())
 	}
@@ -67,10 +71,11 @@ func TestFailedRunIsReported(t *testing.T) {
 	var log strings.Builder
 	s := &Suite{Launcher: newLauncher(t), Rounds: 1, Brokers: []string{Mochi}, Log: &log}
 	spec := short(t, "", Spec{Kind: "nothing"})
-	m, err := s.Run(t.Context(), Scenario{Name: "small", Spec: spec})
+	all, err := s.Run(t.Context(), Scenario{Name: "small", Spec: spec})
 	if err != nil {
 		t.Fatal(err)
 	}
+	m := all[0]
 	if !strings.Contains(m.Failures[Mochi], "no kind of run") || !strings.Contains(log.String(), "no kind of run") {
 		t.Errorf("failures %v, log %s", m.Failures, log.String())
 	}

@@ -244,6 +244,7 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	group.Go(func() error { return b.cluster.Run(serve) })
 	group.Go(func() error { b.refreshRevoked(ctx); return nil })
 	group.Go(func() error { b.news.Run(serve); return nil })
+	group.Go(func() error { tendMemory(serve, newCollector()); return nil })
 	for _, p := range b.plugins {
 		group.Go(func() error { p.Run(serve); return nil })
 	}

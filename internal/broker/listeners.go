@@ -109,7 +109,10 @@ func (b *Broker) refreshRevoked(ctx context.Context) {
 }
 
 // serve runs one MQTT connection.
-func (b *Broker) serve(conn net.Conn, info *listener.Info) {
+func (b *Broker) serve(conn net.Conn, info *listener.Info) { b.sessions.Serve(conn, b.describe(info)) }
+
+// describe says how a connection came in.
+func (b *Broker) describe(info *listener.Info) *session.ListenerInfo {
 	chain := b.chain
 	if len(info.AuthPlugins)+len(info.AuthzPlugins) > 0 {
 		var err error
@@ -118,13 +121,13 @@ func (b *Broker) serve(conn net.Conn, info *listener.Info) {
 			chain = nil
 		}
 	}
-	b.sessions.Serve(conn, session.ListenerInfo{
+	return &session.ListenerInfo{
 		Name: info.Name, Type: string(info.Type), Mountpoint: info.Mountpoint, AllowedVersions: info.AllowedProtocols,
 		Anonymous: info.AllowAnonymousOverride, Chain: chain, Peer: info.Peer, Local: info.Local,
 		Certificate: info.Certificate, Identity: info.Identity, HasIdentity: info.Identity != "",
 		MaxConnectionLifetime: info.MaxConnectionLifetime, ForwardConnection: info.ForwardConnectionOpts,
 		WebSocket: info.Type == "ws" || info.Type == "wss",
-	})
+	}
 }
 
 // mqttAddresses lists where clients connect.

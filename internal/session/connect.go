@@ -398,6 +398,7 @@ func (c *conn) welcome(p *packet.Connect, r *hook.Register, assigned string, pre
 	if !c.sendConnack(ack) {
 		return
 	}
+	c.round.flush() // what follows may take its time
 	if c.keepAlive > 0 {
 		c.active.Store(time.Now().UnixNano())
 		limit := c.keepAlive * 3 / 2

@@ -69,8 +69,10 @@ func (in *input) tryRead(fd uintptr) bool {
 			in.rest()
 			return false
 		case err != nil:
+			in.rest()
 			in.n, in.err = 0, os.NewSyscallError("read", err)
 		case n == 0:
+			in.rest() // many connections may end at once
 			in.n, in.err = 0, io.EOF
 		default:
 			in.w += n

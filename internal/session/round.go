@@ -16,10 +16,12 @@ type round struct {
 	due  []*conn // their state is writerDue until they are flushed
 }
 
-// begin holds the own writer, so that answers go out together.
+// begin holds the own writer, so that answers go out together. CONNECT is
+// answered by the reader too: nobody else writes before that.
 func (r *round) begin() {
 	o := &r.c.out
-	r.held = o.direct.Load() && o.state.CompareAndSwap(writerIdle, writerHeld)
+	own := o.direct.Load() || r.c.q == nil && r.c.in.raw != nil
+	r.held = own && o.state.CompareAndSwap(writerIdle, writerHeld)
 }
 
 // Wake puts the wake of a connection off; see queue.Waker.

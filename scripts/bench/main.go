@@ -86,16 +86,16 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	}
 	var all []bench.Measurement
 	bench.Header(out)
-	for _, sc := range bench.Scenarios(times) {
-		if !want.MatchString(sc.Name) {
-			continue
-		}
-		m, err := suite.Run(ctx, sc)
+	chosen := slices.DeleteFunc(bench.Scenarios(times), func(sc bench.Scenario) bool { return !want.MatchString(sc.Name) })
+	for _, group := range bench.Groups(chosen) {
+		got, err := suite.Run(ctx, group...)
 		if err != nil {
 			return err
 		}
-		m.Text(out, suite.Brokers)
-		all = append(all, m)
+		for _, m := range got {
+			m.Text(out, suite.Brokers)
+		}
+		all = append(all, got...)
 	}
 	var growth []bench.GrowthRow
 	if want.MatchString(bench.GrowthName) {
