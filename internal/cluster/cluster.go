@@ -41,6 +41,8 @@ type Sessions interface {
 type Queues interface {
 	Open(r queue.OpenRequest) (*queue.Queue, bool, error)
 	Delete(id message.SessionID) bool
+	// DeleteIf deletes the queue if its epoch is accepted.
+	DeleteIf(id message.SessionID, accepted func(message.Epoch) bool) bool
 	// Idle starts the expiry of a session that was opened without a connection.
 	Idle(id message.SessionID, since time.Time)
 	// Moved forgets a session that another node has taken over completely.
@@ -247,15 +249,18 @@ func (c *Cluster) close(id message.SessionID, reason packet.Reason) {
 	c.cfg.Sessions.Disconnect(id, session.DisconnectOptions{Reason: reason})
 }
 
-// drop removes what this node has of a session that was deleted.
+// drop removes what this node has of a session that was deleted, and nothing
+// of one that its client has begun since.
 func (c *Cluster) drop(s *meta.Session) {
 	if now, ok := c.cfg.Meta.Session(s.ID); ok && now.Owner == c.cfg.Self {
 		return // registered again meanwhile
 	}
 	c.moves.cancel(s.ID)
 	c.cfg.Queues.Unexpect(s.ID)
-	c.close(s.ID, administrative)
-	c.cfg.Queues.Delete(s.ID)
+	own := c.cfg.Meta.Status().Cluster
+	deleted := func(e message.Epoch) bool { return e.Compare(s.Epoch, own) <= 0 }
+	c.cfg.Sessions.Disconnect(s.ID, session.DisconnectOptions{Reason: administrative, Only: deleted})
+	c.cfg.Queues.DeleteIf(s.ID, deleted)
 }
 
 // departed removes the queue of a session that went to another node, unless

@@ -122,6 +122,10 @@ func (f *fakeQueues) Delete(id message.SessionID) bool {
 }
 func (f *fakeQueues) Idle(message.SessionID, time.Time) {}
 
+func (f *fakeQueues) DeleteIf(id message.SessionID, _ func(message.Epoch) bool) bool {
+	return f.Delete(id)
+}
+
 func (f *fakeQueues) Moved(id message.SessionID) bool { return f.Delete(id) }
 
 func (f *fakeQueues) Info(id message.SessionID) (queue.Info, bool) {

@@ -423,6 +423,12 @@ func (m *Manager) Delete(id message.SessionID) bool {
 	return q != nil && q.end(packet.AdministrativeAction, endDeleted)
 }
 
+// DeleteIf is Delete for a queue whose epoch is accepted.
+func (m *Manager) DeleteIf(id message.SessionID, accepted func(message.Epoch) bool) bool {
+	q := m.Get(id)
+	return q != nil && q.endIf(func() bool { return accepted(q.epoch) }, packet.AdministrativeAction, endDeleted)
+}
+
 // Each calls fn with every queue until it returns false.
 func (m *Manager) Each(fn func(Info) bool) {
 	for _, q := range m.all() {

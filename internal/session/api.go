@@ -178,6 +178,9 @@ type DisconnectOptions struct {
 	Cleanup bool
 	// Except leaves the connection of this epoch alone when not zero.
 	Except message.Epoch
+	// Only leaves the connections alone whose epoch it does not accept; nil
+	// accepts all.
+	Only func(message.Epoch) bool
 }
 
 // Info describes a session of this node: its queue, and its connection when it

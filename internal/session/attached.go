@@ -59,7 +59,35 @@ func (m *Manager) detached(c *conn) bool {
 		}
 	}
 	c.next = nil
-	return m.alone(c.id)
+	last := m.alone(c.id)
+	if last {
+		m.leaving[c.id] = c
+	}
+	return last
+}
+
+// told ends what detached began for the last connection of a session: its end
+// has been told.
+func (m *Manager) told(c *conn) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.leaving[c.id] == c {
+		delete(m.leaving, c.id)
+	}
+}
+
+// departing returns a connection of the session that has ended and whose end
+// may still have to be told, nil if there is none.
+func (m *Manager) departing(id message.SessionID) *conn {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if c := m.leaving[id]; c != nil {
+		return c
+	}
+	if c := m.byID[id]; c != nil && c.closed.Load() {
+		return c
+	}
+	return nil
 }
 
 // left ends what enter began for a connection whose session could not be

@@ -223,7 +223,7 @@ func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reas
 	defer unlock()
 	other := c.m.enter(c)
 	defer c.m.entered(c)
-	if former := c.m.attached(c.id); former != nil && former.closed.Load() {
+	if former := c.m.departing(c.id); former != nil {
 		<-former.finished // it may have ended the session: that is told first
 	}
 	var dropped []string // by a clean start

@@ -101,6 +101,7 @@ func (c *conn) leave(e ending) {
 	c.m.cfg.Registrar.Ended(context.Background(), End{
 		ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, Expiry: expiry, At: time.Now(), Reason: e.reason,
 	})
+	c.m.told(c)
 	if len(filters) > 0 {
 		c.l.Chain.OnTopicUnsubscribed(c.id, filters)
 	}

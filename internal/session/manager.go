@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -75,6 +76,7 @@ type Manager struct {
 	mu      sync.Mutex // guards what follows
 	conns   map[*conn]struct{}
 	byID    map[message.SessionID]*conn // attached connections; conn.next leads to more of the session
+	leaving map[message.SessionID]*conn // detached, their ends not yet told
 	coming  map[message.SessionID]*conn // those that are being registered, under their idLock
 	locks   map[message.SessionID]*idLock
 	host    *Host // of plugins; nil without
@@ -92,8 +94,9 @@ type idLock struct {
 func New(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger, conns: map[*conn]struct{}{}, byID: map[message.SessionID]*conn{},
-		coming: map[message.SessionID]*conn{},
-		locks:  map[message.SessionID]*idLock{},
+		leaving: map[message.SessionID]*conn{},
+		coming:  map[message.SessionID]*conn{},
+		locks:   map[message.SessionID]*idLock{},
 	}
 	if m.log == nil {
 		m.log = slog.New(slog.DiscardHandler)
@@ -212,10 +215,13 @@ func (m *Manager) Disconnect(id message.SessionID, o DisconnectOptions) bool {
 	if o.Reason == packet.SessionTakenOver {
 		m.contest(id)
 	}
-	if p := m.hosted(id); p != nil && (o.Except.IsZero() || p.epoch != o.Except) {
+	if p := m.hosted(id); p != nil && (o.Except.IsZero() || p.epoch != o.Except) && (o.Only == nil || o.Only(p.epoch)) {
 		p.Close(o.Reason)
 	}
 	list := m.all(id)
+	if o.Only != nil {
+		list = slices.DeleteFunc(list, func(c *conn) bool { return !o.Only(*c.epoch.Load()) })
+	}
 	if len(list) > 0 && !o.Except.IsZero() && *list[0].epoch.Load() == o.Except {
 		return false
 	}
