@@ -32,6 +32,7 @@ var endRows = []row{
 	{rule: "takeover-keeps-queue", run: takeoverKeepsQueue},
 	{rule: "takeover-clean", run: takeoverByCleanStart},
 	{rule: "takeover-many", run: takeoverMany},
+	{rule: "reconnect-at-once", run: reconnectsAtOnce},
 	{rule: "expiry-told", only5: true, run: expiryIsTheClients},
 	{rule: "expiry-while-connected", only5: true, where: inBubble, run: noExpiryWhileConnected},
 	{rule: "shutdown", where: inBubble, run: shutdownTells},
@@ -220,6 +221,19 @@ func takeoverMany(e *env) {
 		c.refused(packet.SessionTakenOver)
 	}
 	cs[19].silent()
+}
+
+// reconnectsAtOnce: the end of a clean session, which is told after its socket
+// has closed, does not end its successor.
+func reconnectsAtOnce(e *env) {
+	p := e.join("p")
+	for range 100 {
+		c := e.join("c")
+		c.subscribe(e.topic("a"), 1)
+		p.publish(e.topic("a"), "m", 1)
+		c.take(e.topic("a"), "m", 1)
+		c.bye()
+	}
 }
 
 // expiryIsTheClients: CONNACK tells only another one.

@@ -29,6 +29,7 @@ var flowRows = []row{
 	{v5: "MQTT-3.3.4-9", name: "over reconnections", run: receiveMaximumAgain},
 	{v5: "MQTT-3.3.4-10 MQTT-4.9.0-3", run: onlyPublishIsHeldBack},
 
+	{rule: "response-information", only5: true, where: inBubble, set: func(s *session.Settings) { s.ResponseInformation = "answers/%c" }, run: responseInformation},
 	{rule: "receive-maximum-qos2", only5: true, run: quotaOfQoS2},
 	{rule: "receive-maximum-refused", only5: true, run: quotaAfterRefusal},
 	{rule: "receive-maximum-zero", only5: true, run: func(e *env) { connectProperty(e, propReceiveMax, uint16(0)) }},
@@ -161,6 +162,16 @@ func noResponseInformation(e *env) {
 	c.raw(raw(0x10, "MQTT", 5, 2, uint16(60), props(propResponseInfo, 0), e.id("d"))...)
 	if k := c.accepted().connack; k.ResponseInfo != "" {
 		e.Errorf("got %s", describe(k))
+	}
+}
+
+func responseInformation(e *env) {
+	c := e.join("c", func(p *packet.Connect) { p.RequestResponse = true })
+	if got, want := c.connack.ResponseInfo, "answers/"+e.id("c"); got != want {
+		e.Errorf("told %q, want %q", got, want)
+	}
+	if got := e.join("d").connack.ResponseInfo; got != "" {
+		e.Errorf("told %q without being asked", got)
 	}
 }
 
