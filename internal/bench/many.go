@@ -79,16 +79,16 @@ func openMany(ctx context.Context, s Spec) ([]*connection, error) {
 	return conns, first
 }
 
-// settledBytes waits until the broker's memory has stopped changing, three
-// seconds at least and fifteen at most, and returns it.
+// settledBytes waits until the broker's memory has stopped changing, six
+// seconds at least and twenty at most, and returns it.
 func settledBytes(ctx context.Context, pid int) (int64, error) {
 	var last int64
-	for i := range 15 {
+	for i := range 20 {
 		n, err := residentBytes(pid)
 		if err != nil {
 			return 0, err
 		}
-		if diff := n - last; i >= 3 && diff < 256<<10 && diff > -256<<10 {
+		if diff := n - last; i >= 6 && diff < 256<<10 && diff > -256<<10 {
 			return n, nil
 		}
 		last = n

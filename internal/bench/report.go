@@ -122,14 +122,14 @@ func (m Measurement) duration(broker string, fn func(Result) time.Duration) stri
 // Text writes the rows of a measurement as it is made.
 func (m Measurement) Text(w io.Writer, brokers []string) {
 	for _, r := range m.rows(brokers) {
-		fmt.Fprintf(w, "%-28s %-9s %10s %8s %10s %9s %9s %8s %8s\n", r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8])
+		fmt.Fprintf(w, "%-31s %-9s %10s %8s %10s %9s %9s %8s %8s\n", r[0], r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8])
 	}
 }
 
 // Header writes the heads of the columns of Text.
 func Header(w io.Writer) {
 	c := columns
-	fmt.Fprintf(w, "%-28s %-9s %10s %8s %10s %9s %9s %8s %8s\n", c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
+	fmt.Fprintf(w, "%-31s %-9s %10s %8s %10s %9s %9s %8s %8s\n", c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8])
 }
 
 // TextVerdicts writes what was reached.
@@ -139,7 +139,7 @@ func TextVerdicts(w io.Writer, all []Verdict) {
 		if !v.Reached {
 			word = "MISSED"
 		}
-		fmt.Fprintf(w, "%-28s %-28s %10s  %s\n", v.Scenario, v.Target, v.Measured, word)
+		fmt.Fprintf(w, "%-31s %-31s %10s  %s\n", v.Scenario, v.Target, v.Measured, word)
 	}
 }
 

@@ -85,6 +85,11 @@ func Scenarios(t Times) []Scenario {
 			add(fmt.Sprintf("%s QoS %d", sh.name, qos), s, targets...)
 		}
 	}
+	for qos := range byte(2) {
+		add(fmt.Sprintf("one by one 10→10 QoS %d", qos), Spec{
+			Kind: Flow, Shape: Pair, QoS: qos, Publishers: 10, Subscribers: 10, Window: 1,
+		})
+	}
 	add("persistent 10→10 QoS 1", Spec{
 		Kind: Flow, Shape: Pair, QoS: 1, Publishers: 10, Subscribers: 10, Window: 100, Persistent: true,
 	}, Target{CPU, 1.0})
