@@ -212,6 +212,7 @@ func (f *fakeQueues) Import(id message.SessionID, h queue.Handed, mark queue.Mar
 }
 func (f *fakeQueues) ImportMark(message.SessionID, queue.Mark) (uint64, error) { return 0, nil }
 func (f *fakeQueues) ForgetMark(message.SessionID, queue.Mark)                 {}
+func (f *fakeQueues) Imported(message.SessionID)                               {}
 func (f *fakeQueues) Release(id message.SessionID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

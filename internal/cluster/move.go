@@ -25,6 +25,8 @@ type Mover interface {
 	Import(id message.SessionID, h queue.Handed, mark queue.Mark, done func(error))
 	ImportMark(id message.SessionID, mark queue.Mark) (uint64, error)
 	ForgetMark(id message.SessionID, mark queue.Mark)
+	// Imported tells that every source has been imported.
+	Imported(id message.SessionID)
 	Release(id message.SessionID)
 }
 
@@ -83,14 +85,16 @@ func (m *moves) cancel(id message.SessionID) {
 }
 
 // startMove pulls what other nodes hold of a session of this node, in the
-// background. The channel is closed when every source has been asked once.
-func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) <-chan struct{} {
+// background. The channel gets, when every source has been asked once, those
+// that did not hand over what they have.
+func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) <-chan []message.NodeID {
 	ctx, cancel := context.WithCancel(c.ctx)
 	m := c.moves.begin(id, cancel)
-	asked := make(chan struct{})
+	asked := make(chan []message.NodeID, 1)
+	var once sync.Once
 	c.wg.Go(func() {
 		defer c.moves.end(id, m)
-		c.move(ctx, id, epoch, sync.OnceFunc(func() { close(asked) }))
+		c.move(ctx, id, epoch, func(missing []message.NodeID) { once.Do(func() { asked <- missing }) })
 	})
 	return asked
 }
@@ -103,8 +107,8 @@ const (
 
 // move pulls from every source until all are struck or the session is no
 // longer this registration's.
-func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.Epoch, asked func()) {
-	defer asked()
+func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.Epoch, asked func(missing []message.NodeID)) {
+	defer asked(nil)
 	for pause := retryMove; ctx.Err() == nil; pause = min(2*pause, retryMoveMax) {
 		s, ok := c.cfg.Meta.Session(id)
 		if !ok || s.Owner != c.cfg.Self || !s.Is(epoch) || len(s.Sources) == 0 {
@@ -112,16 +116,23 @@ func (c *Cluster) move(ctx context.Context, id message.SessionID, epoch message.
 		}
 		back := c.moves.nodeBack()
 		left, wait := 0, time.Duration(0)
+		var missing []message.NodeID
 		for _, src := range s.Sources {
-			if err := c.pull(ctx, s, src); err != nil {
-				left++
-				wait = max(wait, c.notDrained(ctx, s, src, err, pause))
+			err := c.pull(ctx, s, src)
+			if err == nil {
+				continue
+			}
+			left++
+			wait = max(wait, c.notDrained(ctx, s, src, err, pause))
+			if !handedOver(err) {
+				missing = append(missing, src.Node)
 			}
 		}
 		if left == 0 {
+			c.cfg.Queues.Imported(id)
 			return
 		}
-		asked()
+		asked(missing)
 		c.cfg.Queues.Release(id)
 		t := time.NewTimer(wait)
 		select {
@@ -186,7 +197,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 			return c.strike(ctx, s.ID, src)
 		}
 		h.Next = max(h.Next, 1) // a part of inbound identifiers alone counts as well
-		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next}); err != nil {
+		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next, Chained: len(s.Sources) > 1}); err != nil {
 			return err
 		}
 		c.counters.moved.Add(len(h.Entries))
@@ -197,6 +208,13 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 // errUnfinished: a source is drained, and messages from a node that can be
 // reached did not all arrive there in time.
 var errUnfinished = errors.New("messages for the session are still on their way to its former node")
+
+// handedOver reports whether a source that could not be struck has handed over
+// what it had: only what may still reach it is missing.
+func handedOver(err error) bool {
+	_, absent := errors.AsType[*absentError](err)
+	return absent || errors.Is(err, errUnfinished)
+}
 
 // strikeOwn strikes this node as a source of its own session once nothing from
 // before can reach it any more.

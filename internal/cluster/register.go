@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,15 +31,19 @@ func (c *Cluster) Register(ctx context.Context, r session.RegisterRequest) (sess
 		return session.Registration{}, translate(err)
 	}
 	out := session.Registration{Present: reg.Present, Epoch: reg.Epoch, UpperHalf: reg.UpperHalf}
-	if r.Durable {
-		out.Record = &message.SessionRecord{
-			ID: r.ID, Epoch: reg.Epoch, Expiry: r.Expiry, UpperHalf: reg.UpperHalf, Subscriptions: reg.Subscriptions,
-		}
+	missing, err := c.take(ctx, r, reg)
+	if err == nil && slices.Contains(missing, reg.Previous) {
+		out.UpperHalf, err = c.otherHalf(ctx, r.ID, reg)
 	}
-	if err := c.take(ctx, r, reg); err != nil {
+	if err != nil {
 		// The client gave up, or its queue cannot be opened: nobody is connected.
 		c.Ended(ctx, session.End{ID: r.ID, Epoch: reg.Epoch, Durable: r.Durable, Expiry: r.Expiry, At: time.Now()})
 		return session.Registration{}, translate(err)
+	}
+	if r.Durable {
+		out.Record = &message.SessionRecord{
+			ID: r.ID, Epoch: reg.Epoch, Expiry: r.Expiry, UpperHalf: out.UpperHalf, Subscriptions: reg.Subscriptions,
+		}
 	}
 	return out, nil
 }
@@ -52,29 +57,46 @@ func (c *Cluster) Admit(allowNetsplit bool) error {
 	return session.ErrNotReady
 }
 
+// otherHalf makes a session draw its packet identifiers from the other half
+// than its former owner did: what that had in flight is not known, and comes
+// later with the identifiers that it has.
+func (c *Cluster) otherHalf(ctx context.Context, id message.SessionID, reg meta.Registration) (upper bool, err error) {
+	upper = !reg.UpperHalf
+	if _, err := c.cfg.Meta.SetHalf(ctx, id, reg.Epoch, upper); err != nil {
+		return reg.UpperHalf, fmt.Errorf("changing the packet identifiers of %s: %w", id, err)
+	}
+	return upper, nil
+}
+
 // take waits until the former owner of a session has let go of it and fetches
-// what other nodes hold of its queue.
-func (c *Cluster) take(ctx context.Context, r session.RegisterRequest, reg meta.Registration) error {
+// what other nodes hold of its queue. It returns the nodes that did not answer
+// in time.
+func (c *Cluster) take(ctx context.Context, r session.RegisterRequest, reg meta.Registration) (missing []message.NodeID, err error) {
 	if reg.Previous != 0 && reg.Previous != c.cfg.Self && reg.Connected {
 		if err := c.cfg.Meta.WaitVisible(ctx, reg.Index); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	if len(reg.Sources) == 0 {
-		return nil
+		return nil, nil
 	}
 	if _, _, err := c.cfg.Queues.Open(c.held(r.ID, r.Expiry, reg)); err != nil {
-		return fmt.Errorf("opening the queue of %s: %w", r.ID, err)
+		return nil, fmt.Errorf("opening the queue of %s: %w", r.ID, err)
 	}
 	limit := time.NewTimer(c.cfg.EnqueueTimeout)
 	defer limit.Stop()
 	select {
-	case <-c.startMove(r.ID, reg.Epoch):
+	case missing = <-c.startMove(r.ID, reg.Epoch):
 	case <-limit.C: // the rest follows what is delivered here
+		if s, ok := c.cfg.Meta.Session(r.ID); ok {
+			for _, src := range s.Sources {
+				missing = append(missing, src.Node)
+			}
+		}
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
-	return nil
+	return missing, nil
 }
 
 // held asks for a queue into which parts of former owners are imported.

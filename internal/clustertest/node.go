@@ -163,6 +163,13 @@ func (n *Node) Kill() {
 	<-n.exited
 }
 
+// Hang stops the process's clock, as a virtual machine that is not scheduled
+// any more; Resume lets it go on.
+func (n *Node) Hang() error { return n.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends Hang.
+func (n *Node) Resume() error { return n.cmd.Process.Signal(syscall.SIGCONT) }
+
 // Stop ends the process as an operator does (SIGTERM) and returns its error
 // unless it exits with status 0 in time.
 func (n *Node) Stop(timeout time.Duration) error {

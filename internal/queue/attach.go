@@ -50,7 +50,9 @@ type Queue struct {
 	// than what the session had left here and older than what is delivered now;
 	// betweenEnd is where they end. Both are 0 if it had left nothing.
 	between, betweenEnd uint64
-	disk                int // messages in the store that are not in memory
+	// chain are the QoS 2 messages imported while several sources are pulled.
+	chain map[message.ID]struct{}
+	disk  int // messages in the store that are not in memory
 	// cursor is where the messages on disk begin; of a lifo queue where they
 	// end.
 	cursor uint64

@@ -155,6 +155,9 @@ type Mark struct {
 	// From is the first sequence number that the part may hold, Next where the
 	// following part starts.
 	From, Next uint64
+	// Chained: the session has several sources. One of them may have imported
+	// what another, which did not hear of that, hands over as well.
+	Chained bool
 }
 
 func (k Mark) key(id message.SessionID) string {
@@ -190,6 +193,9 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 			return nil
 		}
 		for _, s := range h.Entries {
+			if mark.Chained && q.importedBefore(s) {
+				continue
+			}
 			b.Enqueue(id, q.importSeq(s.Seq), s.Message, s.Entry)
 			q.disk++
 		}
@@ -210,6 +216,31 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 	}
 }
 
+// importedBefore reports whether another source has handed over the same QoS 2
+// message, and remembers it. q.mu is held.
+func (q *Queue) importedBefore(s Stored) bool {
+	if s.Entry.QoS < 2 {
+		return false
+	}
+	if q.chain == nil {
+		q.chain = map[message.ID]struct{}{}
+	}
+	_, before := q.chain[s.Message.ID]
+	q.chain[s.Message.ID] = struct{}{}
+	return before
+}
+
+// Imported forgets what Import remembered of several sources.
+func (m *Manager) Imported(id message.SessionID) {
+	q := m.Get(id)
+	if q == nil {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.chain = nil
+}
+
 // split leaves room behind what the session had left here when it went to
 // another node: what it got there comes between that and what is delivered
 // from now on.
@@ -222,11 +253,36 @@ func (q *Queue) split() error {
 	if err := q.bound(); err != nil {
 		return err
 	}
-	if q.disk > 0 && q.next > ownBase && !q.opts.LIFO {
+	if q.disk == 0 {
+		return nil
+	}
+	if err := q.noteLeft(); err != nil {
+		return err
+	}
+	if q.next > ownBase && !q.opts.LIFO {
 		q.between, q.betweenEnd = q.next, q.next+betweenRoom
 		q.next = q.betweenEnd
 	}
 	return nil
+}
+
+// noteLeft remembers the QoS 2 messages that the session had left here: another
+// node may have imported some of them without this one having heard of it.
+// q.mu is held.
+func (q *Queue) noteLeft() error {
+	for from := uint64(0); ; {
+		page, err := q.m.cfg.Store.ReadQueue(q.id, from, q.m.cfg.HeadPage)
+		if err != nil {
+			return fmt.Errorf("reading what %s had left here: %w", q.id, err)
+		}
+		if len(page) == 0 {
+			return nil
+		}
+		for _, s := range page {
+			q.importedBefore(s)
+		}
+		from = page[len(page)-1].Seq + 1
+	}
 }
 
 // betweenRoom is how many messages of other nodes fit between two stays of a

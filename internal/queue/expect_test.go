@@ -2,6 +2,7 @@ package queue
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -113,5 +114,41 @@ func TestCloseAnswersEarly(t *testing.T) {
 	r.stop()
 	if err := <-done; !errors.Is(err, ErrClosed) {
 		t.Errorf("early message: %v", err)
+	}
+}
+
+// TestChainedImport: what one source had imported from another, which did not
+// hear of it, is taken once at QoS 2.
+func TestChainedImport(t *testing.T) {
+	r := newRig(t, true)
+	defer r.stop()
+	r.open(unlimited(), true)
+	from := func(source message.NodeID, seqs ...uint64) {
+		h := Handed{}
+		for _, n := range seqs {
+			p := part(n, fmt.Sprint(n))
+			p.Message.ID, p.Message.QoS, p.Entry.QoS = message.ID{Origin: 9, Sequence: n}, 2, 2
+			h.Entries = append(h.Entries, p)
+		}
+		done := make(chan error, 1)
+		r.m.Import(sid, h, Mark{Source: source, Next: 9, Chained: true}, func(err error) { done <- err })
+		r.must(<-done)
+	}
+	from(2, 1, 2)
+	from(3, 1, 2, 3)
+	// It comes back: what was left here is not taken from elsewhere again.
+	r.m.Expect(sid)
+	q := r.open(unlimited(), true)
+	from(4, 2, 3)
+	r.m.Imported(sid)
+	r.m.Release(sid)
+	c := newConsumer()
+	a, err := q.Attach(c, unlimited())
+	r.must(err)
+	if diff := cmp.Diff([]string{"1", "2", "3"}, r.drain(a, c, 3)); diff != "" {
+		t.Errorf("messages (-want +got):\n%s", diff)
+	}
+	if i := q.Info(); i.Pending+i.Inflight != 0 {
+		t.Errorf("%d messages are left", i.Pending+i.Inflight)
 	}
 }
