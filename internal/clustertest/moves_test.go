@@ -31,8 +31,11 @@ func startTraffic(t *testing.T, first *clustertest.Node, from ...*clustertest.No
 	return f
 }
 
+// perPublisher bounds what a machine that moves sessions slowly has to carry.
+const perPublisher = 1500
+
 func (f *traffic) publish(pub *client, i int, qos byte) {
-	for n := 0; ; n++ {
+	for n := range perPublisher {
 		select {
 		case <-f.stop:
 			return

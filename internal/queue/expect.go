@@ -77,6 +77,7 @@ func (m *Manager) deliverEarly(id message.SessionID, d Delivery, done func(error
 	q, e := s.queues[id], s.expected[id]
 	kept := q == nil && e != nil && min(d.QoS, d.Message.QoS) > 0
 	if kept {
+		d.Waker = nil // it belongs to the caller's goroutine
 		e.waiting = append(e.waiting, earlyDelivery{d, done})
 	}
 	s.Unlock()

@@ -152,3 +152,21 @@ func TestChainedImport(t *testing.T) {
 		t.Errorf("%d messages are left", i.Pending+i.Inflight)
 	}
 }
+
+// deafWaker fails the test when it is asked for anything.
+type deafWaker struct{ t *testing.T }
+
+func (w deafWaker) Wake(Consumer) { w.t.Error("woken") }
+func (w deafWaker) Yield()        { w.t.Error("asked to yield") }
+
+// TestEarlyDeliveryOutlivesItsReader: what waits for a queue is delivered by
+// another goroutine than the one that brought it, which has gone on.
+func TestEarlyDeliveryOutlivesItsReader(t *testing.T) {
+	r := newRig(t, true)
+	defer r.stop()
+	r.m.Expect(sid)
+	done := make(chan error, 1)
+	r.m.Deliver(sid, Delivery{Message: &message.Message{Topic: "t", QoS: 1}, QoS: 1, Waker: deafWaker{t}}, func(err error) { done <- err })
+	r.open(unlimited(), true)
+	r.must(<-done)
+}
