@@ -219,7 +219,10 @@ func (c *conn) sessionExpiry(r *hook.Register) uint32 {
 
 // register makes this node the session's owner and attaches to its queue.
 func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reason packet.Reason) {
-	unlock := c.m.lock(c.id)
+	unlock := c.m.lock(c)
+	if unlock == nil {
+		return false, packet.ServerUnavailable
+	}
 	defer unlock()
 	other := c.m.enter(c)
 	defer c.m.entered(c)

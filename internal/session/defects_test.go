@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -200,5 +201,52 @@ func TestWillToTheBrokersTopics(t *testing.T) {
 	a := c.connect(&packet.Connect{ClientID: "a", CleanStart: true, Will: &packet.Will{Topic: "$SYS/x", Payload: []byte("w")}})
 	if a.Reason != packet.NotAuthorized {
 		t.Fatalf("CONNACK %v", a.Reason)
+	}
+}
+
+// Clients that give up and come again while the first registration hangs must
+// not wait in line: of those only the newest is registered.
+func TestOnlyTheNewestConnectWaits(t *testing.T) {
+	n := newNode(t)
+	hang := make(chan struct{})
+	var registered atomic.Int32
+	n.registrar.registered = func() {
+		registered.Add(1)
+		<-hang
+	}
+	waiting := func() int {
+		n.m.mu.Lock()
+		defer n.m.mu.Unlock()
+		if l := n.m.locks[message.SessionID{ClientID: "same"}]; l != nil {
+			return l.refs
+		}
+		return 0
+	}
+	var clients []*client
+	for i := range 10 {
+		c := n.dial(5)
+		c.send(&packet.Connect{Version: 5, ClientID: "same", ReceiveMaximum: 1, RequestProblem: true})
+		clients = append(clients, c)
+		for waiting() <= i {
+			runtime.Gosched()
+		}
+	}
+	close(hang)
+	for i, c := range clients {
+		want := packet.ServerUnavailable
+		if i == 0 || i == len(clients)-1 {
+			want = packet.Success
+		}
+		if a := expect[*packet.Connack](c); a.Reason != want {
+			t.Errorf("connection %d: CONNACK %v, want %v", i, a.Reason, want)
+		}
+	}
+	if d := expect[*packet.Disconnect](clients[0]); d.Reason != packet.SessionTakenOver {
+		t.Errorf("the first was disconnected with %v", d.Reason)
+	}
+	clients[9].send(&packet.Pingreq{})
+	expect[*packet.Pingresp](clients[9])
+	if got := registered.Load(); got != 2 {
+		t.Errorf("%d registrations", got)
 	}
 }

@@ -86,8 +86,9 @@ type Manager struct {
 
 // idLock keeps CONNECTs of one session one behind the other.
 type idLock struct {
-	mu   sync.Mutex
-	refs int
+	mu     sync.Mutex
+	refs   int
+	newest *conn // the last that came; it takes the session from all before
 }
 
 // New returns a Manager without connections.
@@ -186,25 +187,37 @@ func (m *Manager) guard(c *conn, fn func()) {
 	fn()
 }
 
-// lock orders what concerns one session; the result unlocks.
-func (m *Manager) lock(id message.SessionID) func() {
+// lock orders what concerns one session; the result unlocks. It is nil when a
+// newer CONNECT has come meanwhile: c would be taken over at once, so it does
+// not even begin. Without that, clients that give up and come again faster
+// than sessions can be registered would wait here in ever greater numbers.
+func (m *Manager) lock(c *conn) func() {
 	m.mu.Lock()
-	l := m.locks[id]
+	l := m.locks[c.id]
 	if l == nil {
 		l = &idLock{}
-		m.locks[id] = l
+		m.locks[c.id] = l
 	}
 	l.refs++
+	l.newest = c
 	m.mu.Unlock()
 	l.mu.Lock()
-	return func() {
+	unlock := func() {
 		l.mu.Unlock()
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if l.refs--; l.refs == 0 {
-			delete(m.locks, id)
+			delete(m.locks, c.id)
 		}
 	}
+	m.mu.Lock()
+	superseded := l.newest != c
+	m.mu.Unlock()
+	if superseded {
+		unlock()
+		return nil
+	}
+	return unlock
 }
 
 // Disconnect ends the connection of a session, or with Cleanup the session. It
