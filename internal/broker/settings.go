@@ -18,6 +18,7 @@ func sessionSettings(c *config.Config) *session.Settings {
 		ConnectTimeout:           c.Duration("mqtt_connect_timeout"),
 		MaxClientIDSize:          c.Int("max_client_id_size"),
 		MaxMessageSize:           int(c.Bytes("max_message_size")),
+		MaxConnectSize:           int(c.Bytes("max_connect_size")),
 		MaxMessageRate:           c.Int("max_message_rate"),
 		MaxSubscriptions:         c.Int("max_subscriptions_per_client"),
 		MaxInflight:              c.Int("max_inflight_messages"),

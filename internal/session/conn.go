@@ -95,6 +95,9 @@ func newConn(m *Manager, nc net.Conn, l *ListenerInfo) *conn {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.set = m.cfg.Settings()
 	c.dec = packet.Decoder{Reuse: true, MaxLevels: c.set.TopicMaxDepth, MaxSize: packetLimit(c.set.MaxMessageSize)}
+	if n := packetLimit(c.set.MaxConnectSize); n > 0 && (c.dec.MaxSize == 0 || n < c.dec.MaxSize) {
+		c.dec.MaxSize = n // until somebody is known
+	}
 	c.out.init()
 	c.round.c = c
 	return c

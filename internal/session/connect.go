@@ -19,6 +19,7 @@ import (
 func (c *conn) connect(p *packet.Connect) bool {
 	c.version, c.bridge = p.Version, p.Bridge
 	c.m.count.connectReceived[c.v()].Inc()
+	c.dec.MaxSize = packetLimit(c.set.MaxMessageSize)
 	c.maxPacket, c.problemInfo = p.MaximumPacketSize, p.RequestProblem
 	c.out.owe()
 	assigned, reason := c.identify(p)
@@ -219,7 +220,7 @@ func (c *conn) sessionExpiry(r *hook.Register) uint32 {
 
 // register makes this node the session's owner and attaches to its queue.
 func (c *conn) register(r *hook.Register, p *packet.Connect) (present bool, reason packet.Reason) {
-	unlock := c.m.lock(c)
+	unlock := c.m.lock(c.id, c)
 	if unlock == nil {
 		return false, packet.ServerUnavailable
 	}

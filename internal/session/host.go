@@ -136,7 +136,7 @@ func (p *hosted) subject(h *Host) Subject {
 
 // open returns the session of a plugin, registered and attached.
 func (h *Host) open(ctx context.Context, id message.SessionID, s hook.Subscriber) (*hosted, error) {
-	unlock := h.m.lock(id)
+	unlock := h.m.lock(id, nil)
 	defer unlock()
 	h.mu.Lock()
 	p, closed := h.sessions[id], h.closed

@@ -24,6 +24,7 @@ type Settings struct {
 	ConnectTimeout                                                time.Duration // mqtt_connect_timeout
 	MaxClientIDSize                                               int
 	MaxMessageSize                                                int // bytes of any packet's remaining length; 0 the protocol's limit
+	MaxConnectSize                                                int // bytes of a CONNECT's remaining length; 0 as MaxMessageSize
 	MaxMessageRate                                                int // PUBLISHes per second; 0 no limit
 	MaxSubscriptions                                              int // max_subscriptions_per_client; 0 no limit
 	MaxInflight                                                   int // max_inflight_messages, for 3.x
@@ -187,19 +188,22 @@ func (m *Manager) guard(c *conn, fn func()) {
 	fn()
 }
 
-// lock orders what concerns one session; the result unlocks. It is nil when a
-// newer CONNECT has come meanwhile: c would be taken over at once, so it does
+// lock orders what concerns one session; the result unlocks. c is the
+// connection that asks, nil for a plugin. The result is nil when a newer
+// CONNECT has come meanwhile: c would be taken over at once, so it does
 // not even begin. Without that, clients that give up and come again faster
 // than sessions can be registered would wait here in ever greater numbers.
-func (m *Manager) lock(c *conn) func() {
+func (m *Manager) lock(id message.SessionID, c *conn) func() {
 	m.mu.Lock()
-	l := m.locks[c.id]
+	l := m.locks[id]
 	if l == nil {
 		l = &idLock{}
-		m.locks[c.id] = l
+		m.locks[id] = l
 	}
 	l.refs++
-	l.newest = c
+	if c != nil {
+		l.newest = c
+	}
 	m.mu.Unlock()
 	l.mu.Lock()
 	unlock := func() {
@@ -207,11 +211,11 @@ func (m *Manager) lock(c *conn) func() {
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if l.refs--; l.refs == 0 {
-			delete(m.locks, c.id)
+			delete(m.locks, id)
 		}
 	}
 	m.mu.Lock()
-	superseded := l.newest != c
+	superseded := c != nil && l.newest != c
 	m.mu.Unlock()
 	if superseded {
 		unlock()

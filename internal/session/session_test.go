@@ -1,6 +1,7 @@
 package session
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -96,6 +97,34 @@ func TestNotReady(t *testing.T) {
 			if a, ok := cl.recv().(*packet.Ack); ok && a.Reason != map[uint16]packet.Reason{1: c.q1, 2: c.q2}[a.PacketID] {
 				t.Fatal(a)
 			}
+		}
+	}
+}
+
+// A CONNECT has a limit of its own: it is read before anybody is known.
+func TestMaxConnectSize(t *testing.T) {
+	const limit = 100
+	for _, c := range []struct {
+		size, max, message int
+		taken              bool
+	}{{limit, limit, 0, true}, {limit + 1, limit, 0, false}, {limit + 1, 0, 0, true}, {limit, 0, limit, true}, {limit + 1, 0, limit, false}, {limit, limit + 1, limit - 1, false}} {
+		n := newNode(t, with(func(s *Settings) { s.MaxConnectSize, s.MaxMessageSize = c.max, c.message }))
+		const rest = 12 // bytes before the client id's own
+		cl := n.dial(4)
+		cl.send(&packet.Connect{Version: 4, ClientID: strings.Repeat("x", c.size-rest), CleanStart: true})
+		if !c.taken {
+			cl.closed()
+			if got := n.metric("mqtt_invalid_msg_size_error"); got != 1 {
+				t.Errorf("%+v: counted %d times", c, got)
+			}
+			continue
+		}
+		if a := expect[*packet.Connack](cl); a.Reason != packet.Success {
+			t.Errorf("%+v: CONNACK %v", c, a.Reason)
+		}
+		if c.message == 0 { // later packets may be larger
+			cl.send(&packet.Publish{Topic: "t", Payload: make([]byte, 2*limit)}, &packet.Pingreq{})
+			expect[*packet.Pingresp](cl)
 		}
 	}
 }
