@@ -35,7 +35,14 @@ type cleanTable struct {
 	mu       sync.Mutex
 	sessions map[message.SessionID]*cleanSession
 	routes   map[routeKey]*route
+	todo     []routeKey // busy routes that no worker has taken yet
+	workers  int
 }
+
+// maxWorkers bounds the routes that are proposed at once: as many as go into
+// one batch of the metadata store. More wait in todo, so that one SUBSCRIBE
+// with 65,535 filters is not as many goroutines.
+const maxWorkers = 1024
 
 // cleanSession is one clean session's subscriptions by filter.
 type cleanSession struct {
@@ -155,7 +162,11 @@ func (c *cleanTable) settle(key routeKey, rt *route, allow bool) func(context.Co
 	rt.allow = rt.allow || allow
 	if !rt.busy {
 		rt.busy = true
-		c.r.wg.Go(func() { c.work(key, rt) })
+		c.todo = append(c.todo, key)
+		if c.workers < maxWorkers {
+			c.workers++
+			c.r.wg.Go(c.works)
+		}
 	}
 	return func(ctx context.Context) error {
 		select {
@@ -164,6 +175,24 @@ func (c *cleanTable) settle(key routeKey, rt *route, allow bool) func(context.Co
 		case <-ctx.Done():
 			return ctx.Err()
 		}
+	}
+}
+
+// works takes routes until there are none.
+func (c *cleanTable) works() {
+	for {
+		c.mu.Lock()
+		if len(c.todo) == 0 {
+			c.todo = nil
+			c.workers--
+			c.mu.Unlock()
+			return
+		}
+		key := c.todo[0]
+		c.todo = c.todo[1:]
+		rt := c.routes[key] // a busy route stays in the table
+		c.mu.Unlock()
+		c.work(key, rt)
 	}
 }
 

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"sync"
 	"testing"
 
@@ -46,3 +47,46 @@ func (noView) Subscriptions(message.SessionID) []message.Subscription { return n
 func (noView) Routes(func(meta.Route) bool)                           {}
 func (noView) SharedMembers(func(*meta.SharedMember) bool)            {}
 func (noView) AllRetained(func(*message.Message) bool)                {}
+
+// A client may subscribe to 65,535 filters in one packet: that must not be as
+// many goroutines.
+func TestManyFiltersAtOnce(t *testing.T) {
+	w := newWorld(t, nil)
+	w.meta.hold = make(chan struct{})
+	before := runtime.NumGoroutine()
+	subs := make([]message.Subscription, 5*maxWorkers)
+	filters := make([]string, len(subs))
+	for i := range subs {
+		filters[i] = fmt.Sprint("f/", i)
+		subs[i].Filter = filters[i]
+	}
+	who := session.Subject{ID: client("many")}
+	done := make(chan []session.SubscribeResult)
+	go func() {
+		res, _ := w.Subscribe(context.Background(), who, subs)
+		done <- res
+	}()
+	held := func() int {
+		w.meta.mu.Lock()
+		defer w.meta.mu.Unlock()
+		return w.meta.held
+	}
+	for held() < maxWorkers {
+		runtime.Gosched()
+	}
+	if n := runtime.NumGoroutine() - before; n > maxWorkers+10 {
+		t.Errorf("%d goroutines for one SUBSCRIBE", n)
+	}
+	close(w.meta.hold)
+	for i, r := range <-done {
+		if r.Err != nil {
+			t.Fatalf("%s: %v", filters[i], r.Err)
+		}
+	}
+	if r := w.publish(t, &message.Message{Topic: filters[len(filters)-1]}); r.Matched != 1 {
+		t.Errorf("matched %d", r.Matched)
+	}
+	if _, err := w.Unsubscribe(context.Background(), who, filters); err != nil || len(w.meta.proposals) != 2*len(filters) {
+		t.Errorf("%d proposals, %v", len(w.meta.proposals), err)
+	}
+}

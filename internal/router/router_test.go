@@ -94,6 +94,8 @@ type fakeMeta struct {
 	proposals []string
 	observer  meta.Observer
 	fail      error
+	hold      chan struct{} // not nil: SetRoute waits until it is closed
+	held      int           // how many wait
 }
 
 func (f *fakeMeta) Applied() uint64 { f.mu.Lock(); defer f.mu.Unlock(); return f.index }
@@ -149,6 +151,12 @@ func (f *fakeMeta) Unsubscribe(_ context.Context, id message.SessionID, _ messag
 }
 
 func (f *fakeMeta) SetRoute(_ context.Context, _, filter string, _ meta.Options) (uint64, error) {
+	if f.hold != nil {
+		f.mu.Lock()
+		f.held++
+		f.mu.Unlock()
+		<-f.hold
+	}
 	return f.propose("set " + filter)
 }
 
