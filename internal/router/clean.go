@@ -236,6 +236,9 @@ func (c *cleanTable) settled(key routeKey, rt *route, want bool, index uint64, e
 	rt.stale = err != nil
 	if rt.subscribers == 0 && !rt.set {
 		delete(c.routes, key)
+		if len(c.routes) == 0 {
+			c.routes = map[routeKey]*route{} // a map keeps the room that it once needed
+		}
 	}
 	return true
 }
