@@ -2,7 +2,6 @@ package hostile
 
 import (
 	"fmt"
-
 	"sync"
 	"sync/atomic"
 	"testing"

@@ -247,6 +247,13 @@ func (n *node) openStoreWith(c msgstore.Config) {
 }
 
 func newNode(t testing.TB, opts ...nodeOption) *node {
+	n := prepareNode(t, opts...)
+	t.Cleanup(n.stop)
+	return n
+}
+
+// prepareNode is newNode for callers that stop the node themselves.
+func prepareNode(t testing.TB, opts ...nodeOption) *node {
 	n := &node{t: t, set: defaults(), registry: metrics.New()}
 	plugins := hook.New(hook.Options{})
 	if err := plugins.Attach("permit", hook.Permit{}); err != nil {
@@ -257,7 +264,6 @@ func newNode(t testing.TB, opts ...nodeOption) *node {
 		o(n)
 	}
 	n.start()
-	t.Cleanup(n.stop)
 	return n
 }
 
