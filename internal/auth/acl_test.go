@@ -235,6 +235,10 @@ func FuzzACL(f *testing.F) {
 			return
 		}
 		c := client("u")
+		if checkFilter(filter) == "" && !strings.HasPrefix(filter, sharePrefix) && !strings.Contains(file, sharePrefix) &&
+			r.allowsFilter(&c, filter) != r.allowsFilter(&c, sharePrefix+"g/"+filter) {
+			t.Fatalf("%q alone and in a group are not treated alike", filter)
+		}
 		if checkFilter(filter) != "" || strings.ContainsAny(topic, "+#") || topic == "" || strings.HasPrefix(filter, sharePrefix) {
 			return
 		}

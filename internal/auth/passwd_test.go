@@ -370,5 +370,16 @@ func FuzzPasswd(f *testing.F) {
 		if err != nil || len(again.byName) != len(u.byName) {
 			t.Fatalf("changed by editing: %v, %d of %d users", err, len(again.byName), len(u.byName))
 		}
+		names := p.Users()
+		if len(names) == 0 {
+			return
+		}
+		if err := p.Delete(names[0]); err != nil { // one less, and nobody else
+			t.Fatalf("deleting %q: %v", names[0], err)
+		}
+		rest, err := parseUsers("f", p.Bytes())
+		if err != nil || rest.byName[names[0]] != nil || len(rest.byName) != len(u.byName)-1 {
+			t.Fatalf("without %q: %v, %d of %d users", names[0], err, len(rest.byName), len(u.byName))
+		}
 	})
 }

@@ -313,8 +313,16 @@ func FuzzParse(f *testing.F) {
 		if strings.Contains(b.String(), "'''") || strings.Contains(b.String(), "$(") {
 			return
 		}
-		if _, err := Parse("again.conf", []byte(b.String()), o); err != nil {
-			t.Errorf("%v\n%s", err, b.String())
+		again, err := Parse("again.conf", []byte(b.String()), o)
+		if err != nil {
+			t.Fatalf("%v\n%s", err, b.String())
+		}
+		var second strings.Builder
+		if err := again.Effective(&second); err != nil {
+			t.Fatal(err)
+		}
+		if second.String() != b.String() {
+			t.Errorf("printed and read again it is another configuration:\n%s\n%s", b.String(), second.String())
 		}
 	})
 }

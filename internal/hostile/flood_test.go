@@ -84,18 +84,18 @@ var floods = []flood{
 	{"PUBLISH of QoS 1, acknowledgements unread, MQTT 3", 4, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Publish{Topic: "flood/x", QoS: 1, PacketID: id}
 	})},
-	{"PUBLISH of QoS 1, acknowledgements unread, MQTT 5", 5, 4, 24 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBLISH of QoS 1, acknowledgements unread, MQTT 5", 5, 4, 8 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Publish{Topic: "flood/x", QoS: 1, PacketID: id}
 	})},
-	{"PUBLISH of QoS 2 without PUBREL", 4, 4, 24 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBLISH of QoS 2 without PUBREL", 4, 4, 8 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Publish{Topic: "flood/x", QoS: 2, PacketID: id}
 	})},
-	{"one packet id, QoS 1", 5, 4, 24 << 20, false, repeated(&packet.Publish{Topic: "flood/x", QoS: 1, PacketID: 1, Dup: true})},
-	{"one packet id, QoS 2", 5, 4, 24 << 20, false, repeated(&packet.Publish{Topic: "flood/x", QoS: 2, PacketID: 1, Dup: true})},
+	{"one packet id, QoS 1", 5, 4, 8 << 20, false, repeated(&packet.Publish{Topic: "flood/x", QoS: 1, PacketID: 1, Dup: true})},
+	{"one packet id, QoS 2", 5, 4, 8 << 20, false, repeated(&packet.Publish{Topic: "flood/x", QoS: 2, PacketID: 1, Dup: true})},
 	{"PUBREL of unknown ids, MQTT 3", 4, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Ack{Kind: packet.TypePubrel, PacketID: id}
 	})},
-	{"PUBREL of unknown ids, MQTT 5", 5, 4, 24 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBREL of unknown ids, MQTT 5", 5, 4, 8 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Ack{Kind: packet.TypePubrel, PacketID: id}
 	})},
 	{"PUBREC of unknown ids", 5, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
@@ -107,7 +107,7 @@ var floods = []flood{
 	{"SUBSCRIBE to one filter", 4, 4, 4 << 20, false, repeated(&packet.Subscribe{PacketID: 1, Subscriptions: []message.Subscription{{Filter: "flood/+/#"}}})},
 	{"UNSUBSCRIBE", 5, 4, 4 << 20, false, repeated(&packet.Unsubscribe{PacketID: 1, Filters: []string{"a", "b"}})},
 	{"SUBSCRIBE with many filters", 5, 2, 48 << 20, true, filters(true)},
-	{"UNSUBSCRIBE with many filters", 5, 2, 24 << 20, true, filters(false)},
+	{"UNSUBSCRIBE with many filters", 5, 2, 8 << 20, true, filters(false)},
 }
 
 // TestFloods: whatever a client sends without end and without reading what

@@ -147,8 +147,17 @@ func FuzzDecodeJournal(f *testing.F) {
 	f.Add(b)
 	f.Add(b[:len(b)-3])
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if commands, good, err := decodeJournal(b); err == nil && good > len(b) {
+		commands, good, err := decodeJournal(b)
+		if err != nil {
+			return
+		}
+		if good > len(b) {
 			t.Fatalf("%d commands in %d bytes of %d", len(commands), good, len(b))
+		}
+		// What is good is good without the torn end, too.
+		again, all, err := decodeJournal(b[:good])
+		if err != nil || all != good || len(again) != len(commands) {
+			t.Fatalf("%d commands in %d bytes, without what follows %d in %d: %v", len(commands), good, len(again), all, err)
 		}
 	})
 }

@@ -203,9 +203,10 @@ func FuzzRecord(f *testing.F) {
 	f.Add(appendInbound(nil, inboundRouted, message.ID{Origin: 1, Sequence: 2}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if r, err := decodeRecord(b); err == nil {
-			again, err := decodeRecord(r.appendBinary(nil))
-			if err != nil {
-				t.Fatal(err)
+			encoded := r.appendBinary(nil)
+			again, err := decodeRecord(encoded)
+			if err != nil || len(encoded) > len(b) {
+				t.Fatalf("%d bytes became %d: %v", len(b), len(encoded), err)
 			}
 			if len(r.entry.SubscriptionIDs) == 0 {
 				r.entry.SubscriptionIDs = nil
