@@ -156,3 +156,16 @@ func TestDeadlines(t *testing.T) {
 		t.Error(d, ok)
 	}
 }
+
+// Whoever sees the end of a call's time first, the person reads the same.
+func TestTimeoutOfEitherSide(t *testing.T) {
+	st, err := status.New(codes.DeadlineExceeded, context.DeadlineExceeded.Error()).WithDetails(&errdetails.ErrorInfo{Reason: "TIMEOUT", Domain: "mqadmin"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	here := Explain(t.Context(), context.DeadlineExceeded, "mqadmin", "")
+	there := Explain(t.Context(), st.Err(), "mqadmin", "")
+	if *here != *there || here.Code != ExitTimeout || !strings.HasPrefix(here.Message, "no answer in time") {
+		t.Errorf("%+v and %+v", here, there)
+	}
+}

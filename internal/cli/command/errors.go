@@ -132,6 +132,9 @@ func fromStatus(st *status.Status, program string) *Failure {
 			f.Hint = hint(info, program)
 		}
 	}
+	if f.Message == context.DeadlineExceeded.Error() { // the broker has the same deadline, and may see its end first
+		f.Reason = reasonOfCode(codes.DeadlineExceeded)
+	}
 	switch f.Reason {
 	case "DEADLINE_EXCEEDED":
 		f.Message, f.Hint = "no answer in time; the work may go on", "a longer time can be given: --timeout 60s"
