@@ -81,7 +81,7 @@ func filters(subscribe bool) func(*testing.T, *server, *raw, int) error {
 var floods = []flood{
 	{"PINGREQ", 4, 20, 200 << 10, false, repeated(&packet.Pingreq{})},
 	{"PUBLISH of QoS 0", 4, 4, 4 << 20, false, repeated(&packet.Publish{Topic: "flood/x", Payload: make([]byte, 100)})},
-	{"PUBLISH of QoS 1, acknowledgements unread, MQTT 3", 4, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBLISH of QoS 1, acknowledgements unread, MQTT 3", 4, 10, 4 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Publish{Topic: "flood/x", QoS: 1, PacketID: id}
 	})},
 	{"PUBLISH of QoS 1, acknowledgements unread, MQTT 5", 5, 4, 8 << 20, false, numbered(func(id uint16) packet.Packet {
@@ -92,16 +92,16 @@ var floods = []flood{
 	})},
 	{"one packet id, QoS 1", 5, 4, 8 << 20, false, repeated(&packet.Publish{Topic: "flood/x", QoS: 1, PacketID: 1, Dup: true})},
 	{"one packet id, QoS 2", 5, 4, 8 << 20, false, repeated(&packet.Publish{Topic: "flood/x", QoS: 2, PacketID: 1, Dup: true})},
-	{"PUBREL of unknown ids, MQTT 3", 4, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBREL of unknown ids, MQTT 3", 4, 10, 4 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Ack{Kind: packet.TypePubrel, PacketID: id}
 	})},
 	{"PUBREL of unknown ids, MQTT 5", 5, 4, 8 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Ack{Kind: packet.TypePubrel, PacketID: id}
 	})},
-	{"PUBREC of unknown ids", 5, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBREC of unknown ids", 5, 10, 4 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Ack{Kind: packet.TypePubrec, PacketID: id}
 	})},
-	{"PUBACK and PUBCOMP of unknown ids", 4, 10, 1 << 20, false, numbered(func(id uint16) packet.Packet {
+	{"PUBACK and PUBCOMP of unknown ids", 4, 10, 4 << 20, false, numbered(func(id uint16) packet.Packet {
 		return &packet.Ack{Kind: []packet.Type{packet.TypePuback, packet.TypePubcomp}[id%2], PacketID: id}
 	})},
 	{"SUBSCRIBE to one filter", 4, 4, 4 << 20, false, repeated(&packet.Subscribe{PacketID: 1, Subscriptions: []message.Subscription{{Filter: "flood/+/#"}}})},
