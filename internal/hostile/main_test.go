@@ -18,6 +18,9 @@ var (
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	if os.Getenv(envAttack) != "" {
+		os.Exit(attackAlone())
+	}
 	if *soak {
 		os.Exit(clustertest.Main(leakless{m}))
 	}
