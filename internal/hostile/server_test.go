@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/metrics"
 	"strconv"
 	"strings"
 	"testing"
@@ -124,12 +125,15 @@ type usage struct {
 
 func (u usage) String() string { return fmt.Sprintf("%d goroutines, %d KiB", u.goroutines, u.heap>>10) }
 
+// measure collects what is garbage and counts what is left. It does not ask for
+// MemStats.HeapAlloc: that has everything allocated since, too, which is much
+// while the broker is busy with a flood.
 func measure() usage {
-	var m runtime.MemStats
 	runtime.GC()
 	runtime.GC() // the second frees what finalizers and pools held
-	runtime.ReadMemStats(&m)
-	return usage{runtime.NumGoroutine(), int64(m.HeapAlloc + m.StackInuse)}
+	m := []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/memory/classes/heap/stacks:bytes"}}
+	metrics.Read(m)
+	return usage{runtime.NumGoroutine(), int64(m[0].Value.Uint64() + m[1].Value.Uint64())}
 }
 
 // slack is what may differ although nothing leaks: caches of the store, pools,
