@@ -9,13 +9,13 @@ import (
 // startWill publishes w after its delay, or at once. q.mu is held.
 func (q *Queue) startWill(w *Will) {
 	if w.Delay <= 0 {
-		q.m.wg.Go(func() { q.m.publishWill(q.id, w) })
+		q.m.spawn(func() { q.m.publishWill(q.id, w) })
 		return
 	}
 	due := *w
 	due.Due = time.Now().Add(w.Delay).UnixMilli()
 	q.will = &due
-	q.m.wg.Go(func() { q.m.storeWill(q.id, w, &due) })
+	q.m.spawn(func() { q.m.storeWill(q.id, w, &due) })
 	q.delayWill(w.Delay)
 }
 
@@ -55,7 +55,7 @@ func (m *Manager) publishWill(id message.SessionID, w *Will) {
 			m.log.Warn("will was not published", "client", id.String(), "topic", w.Message.Topic, "error", err)
 		}
 		if m.cfg.Store != nil { // not here: the callback may come from the store
-			m.wg.Go(func() { m.forgetWill(id, w) })
+			m.spawn(func() { m.forgetWill(id, w) })
 		}
 	}
 	if m.cfg.PublishWill == nil {

@@ -327,7 +327,7 @@ func (q *Queue) resumed(d Delivery, done func(error)) bool {
 		return false
 	}
 	d.Resumed = false
-	q.m.wg.Go(func() { // the whole queue is read: not on the caller's time
+	q.m.spawn(func() { // the whole queue is read: not on the caller's time
 		found, err := q.onDisk(d.Message.ID)
 		switch {
 		case err != nil || found:

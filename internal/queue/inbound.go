@@ -158,7 +158,7 @@ func (q *Queue) Routed(pid uint16, id message.ID, o Outcome) {
 		q.markRouted(pid, in)
 	case err != nil && forget:
 		// Not here: whoever brings the answer may be inside a commit of this queue.
-		q.m.wg.Go(func() {
+		q.m.spawn(func() {
 			q.commit(func(b *msgstore.Batch) func(error) {
 				q.m.settled.end(id, b)
 				if q.inbound[pid] == nil && !q.closed {

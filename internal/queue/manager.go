@@ -210,6 +210,24 @@ func (m *Manager) Close() {
 	m.wg.Wait()
 }
 
+// spawn runs fn in a goroutine that Close waits for. What comes after Close has
+// begun, such as the answer of the store for a will, runs all the same: it ends
+// with the store at the latest.
+func (m *Manager) spawn(fn func()) {
+	m.mu.Lock()
+	owned := !m.closed
+	if owned {
+		m.wg.Add(1)
+	}
+	m.mu.Unlock()
+	go func() {
+		if owned {
+			defer m.wg.Done()
+		}
+		fn()
+	}()
+}
+
 type shard = struct {
 	sync.RWMutex
 	queues   map[message.SessionID]*Queue

@@ -106,7 +106,9 @@ func TestConnectIsAnswered(t *testing.T) {
 		n := newNode(t)
 		watch := n.join(packet.V5, &packet.Connect{ClientID: "watch"})
 		watch.subscribe("will", 0)
+		asked := make(chan struct{})
 		n.registrar.registered = func() {
+			defer close(asked)
 			go func() { _ = n.m.Shutdown(context.Background(), c.reason, "other.example") }()
 			expect[*packet.Disconnect](watch) // it has begun
 			for _, conn := range n.m.snapshot() {
@@ -119,6 +121,7 @@ func TestConnectIsAnswered(t *testing.T) {
 			t.Errorf("version %d: %+v", c.version, a)
 		}
 		cl.closed()
+		<-asked // the answer may come before the registration has seen the end
 	}
 }
 
