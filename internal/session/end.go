@@ -55,7 +55,7 @@ func (c *conn) terminate(e ending) {
 	c.closed.Store(true)
 	c.nc.SetWriteDeadline(time.Now().Add(closeTimeout))
 	c.out.finish(c, e)
-	c.cancel() // who sees it finds that a CONNECT is not accepted any more
+	c.cancel()                            // who sees it finds that a CONNECT is not accepted any more
 	c.nc.SetReadDeadline(time.Unix(1, 0)) // the reader ends
 }
 
