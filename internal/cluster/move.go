@@ -186,7 +186,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 			return err
 		}
 		switch {
-		case len(h.Entries) > 0 || len(h.Inbound) > 0 || h.More:
+		case !drained(h):
 		case resp.GetUnfinished() && time.Now().Before(end):
 			continue // the source has waited before it answered
 		case resp.GetUnfinished():
