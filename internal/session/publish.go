@@ -165,20 +165,19 @@ func (c *conn) acceptQoS2(m *message.Message, o PublishOptions, slot *ackSlot) {
 		c.round.Yield()
 	}
 	id, state := att.Receive(slot.pid, c.m.cfg.NextID, slot.waited)
-	m.ID = id
-	slot.id = id
-	switch state {
-	case queue.InboundRouting:
+	if state == queue.InboundRouting { // slot.waited may have been called already
 		return
-	case queue.InboundRouted:
+	}
+	m.ID, slot.id = id, id
+	if state == queue.InboundRouted {
 		slot.complete(packet.Success, "")
 		return
-	case queue.InboundResumed:
+	}
+	if state == queue.InboundResumed {
 		c.m.count.inboundInterrupted.Inc()
 		o.Resumed = true
 		c.m.cfg.Router.Publish(m, o, slot.fn)
 		return
-	case queue.InboundNew:
 	}
 	if !c.q.Stored() {
 		c.m.cfg.Router.Publish(m, o, slot.fn)

@@ -28,13 +28,15 @@ func (c *crash) crashAndRestart(n *node, down time.Duration) *node {
 	return c.restart(n)
 }
 
-// watcher makes a durable session that waits offline for the topic.
+// watcher makes a durable session that waits offline for the topic; call it in
+// a synctest bubble.
 func (n *node) watcher(filter string) {
 	n.t.Helper()
 	c := n.join(5, &packet.Connect{ClientID: "watch", SessionExpiry: message.NeverExpires, HasSessionExpiry: true})
 	c.subscribe(filter, 1)
 	c.send(&packet.Disconnect{})
 	c.closed()
+	synctest.Wait() // the session notices after the connection is closed
 }
 
 // watch connects that session.
@@ -80,6 +82,7 @@ func TestWillSurvivesCrash(t *testing.T) {
 				case c.properly:
 					cl.send(&packet.Disconnect{})
 					cl.closed()
+					synctest.Wait() // as in watcher
 					n.flush()
 				case c.left >= 0:
 					cl.nc.Close()
