@@ -1,6 +1,7 @@
 package session
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -80,6 +81,7 @@ func TestNotReady(t *testing.T) {
 	n := newNode(t)
 	n.router.subscribe = func(Subject, []message.Subscription) ([]SubscribeResult, error) { return nil, ErrNotReady }
 	n.router.publish = func(_ *message.Message, _ PublishOptions, d func(PublishResult)) { d(PublishResult{Err: ErrNotReady}) }
+	n.router.unsub = ErrNotReady
 	for _, c := range []struct {
 		version     byte
 		sub, q1, q2 packet.Reason
@@ -98,6 +100,16 @@ func TestNotReady(t *testing.T) {
 				t.Fatal(a)
 			}
 		}
+		// SUBSCRIBE and UNSUBSCRIBE are answered in their order: what comes first
+		// shows whether there is an UNSUBACK.
+		cl.send(&packet.Unsubscribe{PacketID: 3, Filters: []string{"a", "b"}},
+			&packet.Subscribe{PacketID: 4, Subscriptions: []message.Subscription{{Filter: "a"}}})
+		if c.version == 5 {
+			if a := expect[*packet.Unsuback](cl); !slices.Equal(a.Reasons, []packet.Reason{c.q1, c.q1}) {
+				t.Errorf("UNSUBACK %v", a.Reasons)
+			}
+		}
+		expect[*packet.Suback](cl)
 	}
 }
 

@@ -218,9 +218,8 @@ func (c *conn) doUnsubscribe(p *packet.Unsubscribe) {
 	if c.ctx.Err() != nil {
 		return
 	}
-	if err != nil { // no UNSUBACK: the client repeats it
-		c.m.count.unsubscribeError[c.v()].Inc()
-		c.m.log.Warn("unsubscribe failed", "client", c.id.String(), "error", err)
+	if err != nil {
+		c.unsubscribeFailed(p, err)
 		return
 	}
 	reasons := make([]packet.Reason, len(p.Filters))
@@ -233,4 +232,21 @@ func (c *conn) doUnsubscribe(p *packet.Unsubscribe) {
 	c.send(&packet.Unsuback{PacketID: p.PacketID, Reasons: reasons})
 	c.recordSubscriptions()
 	c.l.Chain.OnTopicUnsubscribed(c.id, slices.Clone(h.Filters))
+}
+
+// unsubscribeFailed answers an UNSUBSCRIBE that the cluster could not agree on:
+// MQTT 5 says so [MQTT-3.10.4-5]; the UNSUBACK of 3.x would say that it was
+// done, so its client hears nothing and repeats it.
+func (c *conn) unsubscribeFailed(p *packet.Unsubscribe, err error) {
+	c.m.count.unsubscribeError[c.v()].Inc()
+	c.m.log.Warn("unsubscribe failed", "client", c.id.String(), "error", err)
+	if c.version != packet.V5 {
+		return
+	}
+	reason := packet.UnspecifiedError
+	if errors.Is(err, ErrNotReady) {
+		reason = packet.ImplementationSpecificError
+	}
+	c.m.count.unsubackSent[c.v()].Inc()
+	c.send(&packet.Unsuback{PacketID: p.PacketID, Reasons: slices.Repeat([]packet.Reason{reason}, len(p.Filters))})
 }
