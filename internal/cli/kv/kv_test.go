@@ -130,11 +130,21 @@ func TestSuggest(t *testing.T) {
 	}
 }
 
-// FuzzNormalize: no line makes the grammar panic or invents words.
+// FuzzNormalize: no line makes the grammar panic, and normalizing changes how
+// words are joined and flags are spelled, never what they say, and is done once.
 func FuzzNormalize(f *testing.F) {
 	f.Add("do client-id=X --peer_host a -c -i 7")
 	f.Add("do -- --peer_host - -- =")
-	f.Fuzz(func(_ *testing.T, line string) {
+	said := strings.NewReplacer("-", "", "_", "", "=", "", " ", "")
+	f.Fuzz(func(t *testing.T, line string) {
 		_ = run(&result{}, line)
+		root, words := tree(&result{}), strings.Fields(line)
+		once := Normalize(root, words)
+		if got, want := said.Replace(strings.Join(once, "")), said.Replace(strings.Join(words, "")); got != want {
+			t.Errorf("%q became %q", words, once)
+		}
+		if diff := cmp.Diff(once, Normalize(root, once)); diff != "" {
+			t.Errorf("%q, normalized again: %s", once, diff)
+		}
 	})
 }
