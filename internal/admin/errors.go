@@ -89,6 +89,7 @@ var reasonCodes = map[Reason]codes.Code{
 	pb.ErrorReason_ERROR_REASON_SESSIONS_ONLINE:   codes.FailedPrecondition,
 	pb.ErrorReason_ERROR_REASON_DIVERGED:          codes.FailedPrecondition,
 	pb.ErrorReason_ERROR_REASON_BAD_NODE_NAME:     codes.InvalidArgument,
+	pb.ErrorReason_ERROR_REASON_NODE_DOWN:         codes.Unavailable,
 	pb.ErrorReason_ERROR_REASON_SESSION_UNKNOWN:   codes.NotFound,
 }
 

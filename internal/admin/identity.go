@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/user"
 	"strconv"
+	"strings"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
@@ -24,6 +25,9 @@ type Identity struct {
 	Name string
 	Role pb.Role
 }
+
+// isNode: another member calls, for somebody whom it has identified.
+func (i Identity) isNode() bool { return strings.HasPrefix(i.Name, "node ") }
 
 // AuthType names the kind of identity for gRPC.
 func (Identity) AuthType() string { return "mqadmin" }

@@ -78,7 +78,11 @@ func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnarySe
 	}
 	var resp any
 	m, _ := req.(proto.Message)
-	err := s.run(ctx, info.FullMethod, func() proto.Message { return m }, func(ctx context.Context) (err error) {
+	err := s.run(ctx, info.FullMethod, func() proto.Message { return m }, func(ctx context.Context, node string) (err error) {
+		if node != "" {
+			resp, err = s.forwardUnary(ctx, node, info.FullMethod, req)
+			return err
+		}
 		resp, err = next(ctx, req)
 		return err
 	})
@@ -90,8 +94,11 @@ func (s *Server) interceptStream(srv any, ss grpc.ServerStream, info *grpc.Strea
 		return next(srv, ss)
 	}
 	w := &watchedStream{ServerStream: ss}
-	return s.run(ss.Context(), info.FullMethod, func() proto.Message { return w.request }, func(ctx context.Context) error {
+	return s.run(ss.Context(), info.FullMethod, func() proto.Message { return w.request }, func(ctx context.Context, node string) error {
 		w.ctx = ctx
+		if node != "" {
+			return s.forwardStream(ctx, node, info.FullMethod, w)
+		}
 		return next(srv, w)
 	})
 }
@@ -114,16 +121,19 @@ func (w *watchedStream) RecvMsg(m any) error {
 	return err
 }
 
-// run is the chain around every call: authorize, recover, map the error,
-// audit.
-func (s *Server) run(ctx context.Context, method string, request func() proto.Message, call func(context.Context) error) error {
+// run is the chain around every call: authorize, find the member that shall
+// answer ("" is this one), recover, map the error, audit.
+func (s *Server) run(ctx context.Context, method string, request func() proto.Message, call func(ctx context.Context, node string) error) error {
 	start := time.Now()
 	s.calls.Inc()
 	id, err := s.authorize(ctx, method)
 	if err != nil {
 		s.refused.Inc()
 	} else {
-		err = s.guard(withActor(ctx, id), method, call)
+		var node string
+		if node, err = s.targetNode(ctx, id); err == nil {
+			err = s.guard(withActor(ctx, id), method, func(ctx context.Context) error { return call(ctx, node) })
+		}
 	}
 	err = s.toStatus(err)
 	if err != nil {
@@ -147,7 +157,7 @@ func (s *Server) guard(ctx context.Context, method string, call func(context.Con
 // withActor hands the caller's name on to calls that this one makes to other
 // members. Members are trusted to name the one they act for.
 func withActor(ctx context.Context, id Identity) context.Context {
-	if md, ok := metadata.FromIncomingContext(ctx); ok && strings.HasPrefix(id.Name, "node ") {
+	if md, ok := metadata.FromIncomingContext(ctx); ok && id.isNode() {
 		if a := md.Get(actorKey); len(a) > 0 {
 			return metadata.AppendToOutgoingContext(ctx, actorKey, a[0])
 		}
@@ -180,7 +190,7 @@ func (s *Server) audit(ctx context.Context, id Identity, method string, req prot
 		slog.String("code", code.String()),
 	}
 	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		if a := md.Get(actorKey); len(a) > 0 && strings.HasPrefix(id.Name, "node ") {
+		if a := md.Get(actorKey); len(a) > 0 && id.isNode() {
 			attrs = append(attrs, slog.String("for", a[0]))
 		}
 	}

@@ -26,10 +26,10 @@ import (
 
 // System is everything of the process that a command may touch.
 type System struct {
-	In            io.Reader
-	Out, Err      io.Writer
-	InTTY, OutTTY bool
-	Getenv        func(string) string
+	In                    io.Reader
+	Out, Err              io.Writer
+	InTTY, OutTTY, ErrTTY bool
+	Getenv                func(string) string
 }
 
 // Process returns the streams and environment of this process.
@@ -38,6 +38,7 @@ func Process() System {
 		In: os.Stdin, Out: os.Stdout, Err: os.Stderr,
 		InTTY:  term.IsTerminal(int(os.Stdin.Fd())),
 		OutTTY: term.IsTerminal(int(os.Stdout.Fd())),
+		ErrTTY: term.IsTerminal(int(os.Stderr.Fd())),
 		Getenv: os.Getenv,
 	}
 }
@@ -47,7 +48,7 @@ func Process() System {
 func Run(ctx context.Context, args []string, sys System) int {
 	f := &command.Factory{
 		Name:   programName(args),
-		IO:     command.IO{In: sys.In, Out: sys.Out, Err: sys.Err, InTTY: sys.InTTY, OutTTY: sys.OutTTY},
+		IO:     command.IO{In: sys.In, Out: sys.Out, Err: sys.Err, InTTY: sys.InTTY, OutTTY: sys.OutTTY, ErrTTY: sys.ErrTTY},
 		Getenv: sys.Getenv,
 	}
 	command.Connect(f)
@@ -77,12 +78,29 @@ func execute(ctx context.Context, f *command.Factory, words []string) int {
 	}
 	path := strings.TrimSpace(strings.TrimPrefix(cmd.CommandPath(), root.Name()))
 	failure := command.Explain(ctx, err, f.Name, path)
-	format := f.OutputFormat()
-	if slices.Contains(words, "--format=json") { // the flags may not have been parsed
-		format = output.JSON
+	if format := formatOf(words); format != "" { // the flags may not have been parsed
+		f.Format = format
 	}
-	failure.Print(f.IO.Err, format)
+	f.Report(failure)
 	return failure.Code
+}
+
+// formatOf finds a valid --format in a line that may have mistakes elsewhere.
+func formatOf(words []string) string {
+	found := ""
+	for i, w := range words {
+		value := ""
+		switch {
+		case strings.HasPrefix(w, "--format="):
+			value = strings.TrimPrefix(w, "--format=")
+		case (w == "--format" || w == "-o") && i+1 < len(words):
+			value = words[i+1]
+		}
+		if slices.Contains(output.Formats(), value) {
+			found = value
+		}
+	}
+	return found
 }
 
 func newRoot(f *command.Factory) *cobra.Command {
@@ -100,23 +118,29 @@ func newRoot(f *command.Factory) *cobra.Command {
 	root.SetUsageFunc(func(cmd *cobra.Command) error { help(cmd, f.IO.Err); return nil })
 	root.SetFlagErrorFunc(flagError)
 	globals(f, root)
-	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+	root.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
 		f.TimeoutSet = root.PersistentFlags().Changed("timeout")
 		if f.TimeoutSet && f.Timeout <= 0 {
 			return command.Usage("--timeout must be a positive time, such as 30s")
 		}
-		if _, err := output.ParseFormat(f.Format); err != nil {
+		if f.Color != "" && !slices.Contains(command.Colours(), f.Color) {
+			return command.Usage("--color %q: valid values are {%s}", f.Color, strings.Join(command.Colours(), "|"))
+		}
+		if _, err := output.ParseFormat(f.Format, command.Formats(cmd)...); err != nil {
+			f.Format = ""
 			return command.Usage("%v", err)
 		}
 		return nil
 	}
 	root.SetHelpCommand(newHelp(root))
+	f.Equip(root)
 	return root
 }
 
 func globals(f *command.Factory, root *cobra.Command) {
 	fs := root.PersistentFlags()
-	fs.StringVarP(&f.Format, "format", "o", string(output.Human), "{human|json|csv}")
+	fs.StringVarP(&f.Format, "format", "o", string(output.Human), "{"+strings.Join(output.Formats(), "|")+"}")
+	fs.StringVar(&f.Color, "color", "auto", "{"+strings.Join(command.Colours(), "|")+"}")
 	fs.StringVar(&f.Socket, "socket", "", "path of the broker's admin socket (or "+command.SocketEnv+")")
 	fs.StringVar(&f.Address, "address", "", "host:port of a broker's admin listener, with --cacert, --cert and --key")
 	fs.StringVar(&f.CACert, "cacert", "", "file with the authority that signed the broker's certificate")
@@ -125,11 +149,14 @@ func globals(f *command.Factory, root *cobra.Command) {
 	fs.StringVar(&f.ServerName, "server-name", "", "name in the broker's certificate, when it is not the host of --address")
 	fs.DurationVar(&f.Timeout, "timeout", command.DefaultTimeout, "how long a call may take")
 	fs.BoolVarP(&f.Yes, "yes", "y", false, "do not ask")
-	_ = root.RegisterFlagCompletionFunc("format", cobra.FixedCompletions(output.Formats(), cobra.ShellCompDirectiveNoFileComp))
+	_ = root.RegisterFlagCompletionFunc("format", func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return append(output.Formats(), command.Formats(cmd)...), cobra.ShellCompDirectiveNoFileComp
+	})
+	_ = root.RegisterFlagCompletionFunc("color", cobra.FixedCompletions(command.Colours(), cobra.ShellCompDirectiveNoFileComp))
 }
 
 func newVersion(f *command.Factory) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "version",
 		Short:   "Print the program's version",
 		Long:    "Prints the version of this program; cluster show has those of the brokers.",
@@ -139,6 +166,8 @@ func newVersion(f *command.Factory) *cobra.Command {
 			return f.Done(f.Name + " " + version.String())
 		},
 	}
+	command.MarkOffline(cmd)
+	return cmd
 }
 
 // newExitCodes is a help topic: it runs nothing.
@@ -151,7 +180,7 @@ func newExitCodes() *cobra.Command {
 }
 
 func newHelp(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "help [command]...",
 		Short:   "Explain a command or topic",
 		Long:    "Explains a command, or a topic: exit-codes.",
@@ -167,6 +196,8 @@ func newHelp(root *cobra.Command) *cobra.Command {
 			return cmd.Help()
 		},
 	}
+	command.MarkOffline(cmd)
+	return cmd
 }
 
 // flagError adds what was probably meant to an unknown flag.

@@ -100,6 +100,8 @@ func flagSpelling(f *pflag.Flag) string {
 		s = "-" + f.Shorthand + ", " + s
 	}
 	switch {
+	case kv.IsOptional(f) && f.Value.Type() == "duration":
+		s += "[=" + f.NoOptDefVal + "]"
 	case isField(f), f.Value.Type() == "bool" && f.DefValue == "false":
 	case f.Value.Type() == "bool":
 		s += "={true|false}"
@@ -111,7 +113,7 @@ func flagSpelling(f *pflag.Flag) string {
 
 func flagUsage(f *pflag.Flag) string {
 	switch f.DefValue {
-	case "", "false", "0":
+	case "", "false", "0", "0s":
 		return f.Usage
 	}
 	return f.Usage + " (default " + f.DefValue + ")"

@@ -2,16 +2,19 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/grpc"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/admin"
@@ -43,6 +46,7 @@ func TestScript(t *testing.T) {
 			env.Defer(func() { os.RemoveAll(dir) })
 			path := filepath.Join(dir, "s")
 			env.Setenv("MQADMIN_SOCKET", path)
+			env.Setenv("SOCKET", path)
 			return serve(env, path)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"code": exitCode},
@@ -78,9 +82,13 @@ func serve(env *testscript.Env, path string) error {
 	b.reg.Counter("mqtt_pubcomp_sent", "PUBCOMP packets sent.", metrics.Label{Name: "mqtt_version", Value: "4"}).Add(12000)
 	b.reg.Counter("mqtt_pubcomp_sent", "PUBCOMP packets sent.", metrics.Label{Name: "mqtt_version", Value: "5"}).Add(8000)
 	b.reg.Gauge("retain_messages", "Retained messages.", func() int64 { return 3 })
-	srv, err := admin.New(admin.Config{
+	cfg := admin.Config{
 		Cluster: b, Node: b, Sessions: b, Metrics: b.reg, Logger: slog.New(slog.DiscardHandler),
-	})
+	}
+	if strings.HasSuffix(env.WorkDir, "nodes") { // nodes.txtar is about a member that is away
+		cfg.Peers = b
+	}
+	srv, err := admin.New(cfg)
 	if err != nil {
 		return err
 	}
@@ -112,6 +120,13 @@ func (b *broker) Members(context.Context) (admin.View, error) {
 			{Name: "VerneMQ@192.168.100.124", ID: 2, Address: "192.168.100.124:44053", Version: "1.0.0", Role: admin.RoleVoter},
 		},
 	}, nil
+}
+
+// Names and Conn: the other member is away.
+func (b *broker) Names() []string { return []string{"VerneMQ@192.168.100.124"} }
+
+func (b *broker) Conn(context.Context, string) (grpc.ClientConnInterface, error) {
+	return nil, errors.New("no link to the node")
 }
 
 func (b *broker) Join(ctx context.Context, discovery string, progress func(admin.JoinProgress)) (admin.JoinResult, error) {

@@ -92,6 +92,9 @@ const (
 	ErrorReason_ERROR_REASON_DIVERGED ErrorReason = 42
 	// A node name has no form that can be reached: node. INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_BAD_NODE_NAME ErrorReason = 43
+	// The member that shall answer has no link to the one that was asked: node.
+	// UNAVAILABLE.
+	ErrorReason_ERROR_REASON_NODE_DOWN ErrorReason = 44
 	// There is no such session: client_id, mountpoint. NOT_FOUND.
 	ErrorReason_ERROR_REASON_SESSION_UNKNOWN ErrorReason = 50
 )
@@ -126,6 +129,7 @@ var (
 		41: "ERROR_REASON_SESSIONS_ONLINE",
 		42: "ERROR_REASON_DIVERGED",
 		43: "ERROR_REASON_BAD_NODE_NAME",
+		44: "ERROR_REASON_NODE_DOWN",
 		50: "ERROR_REASON_SESSION_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
@@ -156,6 +160,7 @@ var (
 		"ERROR_REASON_SESSIONS_ONLINE":   41,
 		"ERROR_REASON_DIVERGED":          42,
 		"ERROR_REASON_BAD_NODE_NAME":     43,
+		"ERROR_REASON_NODE_DOWN":         44,
 		"ERROR_REASON_SESSION_UNKNOWN":   50,
 	}
 )
@@ -192,7 +197,7 @@ var File_mqadmin_v1_error_reason_proto protoreflect.FileDescriptor
 const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dmqadmin/v1/error_reason.proto\x12\n" +
-	"mqadmin.v1*\xff\x06\n" +
+	"mqadmin.v1*\x9b\a\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +
@@ -221,7 +226,8 @@ const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\x1eERROR_REASON_OPERATION_RUNNING\x10(\x12 \n" +
 	"\x1cERROR_REASON_SESSIONS_ONLINE\x10)\x12\x19\n" +
 	"\x15ERROR_REASON_DIVERGED\x10*\x12\x1e\n" +
-	"\x1aERROR_REASON_BAD_NODE_NAME\x10+\x12 \n" +
+	"\x1aERROR_REASON_BAD_NODE_NAME\x10+\x12\x1a\n" +
+	"\x16ERROR_REASON_NODE_DOWN\x10,\x12 \n" +
 	"\x1cERROR_REASON_SESSION_UNKNOWN\x102B5Z3github.com/mqadmin/mqadmin/api/mqadmin/v1;mqadminv1b\x06proto3"
 
 var (

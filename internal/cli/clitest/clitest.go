@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/test/bufconn"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
@@ -24,6 +25,8 @@ import (
 
 // API answers calls with its funcs; one that is nil answers "unimplemented".
 type API struct {
+	// NodeFunc is told before every call which member --node names.
+	NodeFunc         func(node string) error
 	ShowClusterFunc  func(*pb.ShowClusterRequest) (*pb.ShowClusterResponse, error)
 	JoinClusterFunc  func(*pb.JoinClusterRequest, func(*pb.JoinClusterResponse)) error
 	LeaveClusterFunc func(*pb.LeaveClusterRequest, func(*pb.LeaveClusterResponse)) error
@@ -33,6 +36,14 @@ type API struct {
 	DisconnectFunc   func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error)
 	ShowMetricsFunc  func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error)
 	ResetMetricsFunc func() error
+}
+
+func (a *API) node(ctx context.Context) error {
+	if a.NodeFunc == nil {
+		return nil
+	}
+	md, _ := metadata.FromIncomingContext(ctx)
+	return a.NodeFunc(strings.Join(md.Get(command.NodeKey), ""))
 }
 
 type clusterServer struct {
@@ -123,7 +134,19 @@ func (s metricsServer) ResetMetrics(ctx context.Context, r *pb.ResetMetricsReque
 func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.Buffer) {
 	t.Helper()
 	l := bufconn.Listen(1 << 16)
-	g := grpc.NewServer()
+	g := grpc.NewServer(
+		grpc.UnaryInterceptor(func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
+			if err := api.node(ctx); err != nil {
+				return nil, err
+			}
+			return next(ctx, req)
+		}),
+		grpc.StreamInterceptor(func(srv any, ss grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) error {
+			if err := api.node(ss.Context()); err != nil {
+				return err
+			}
+			return next(srv, ss)
+		}))
 	pb.RegisterClusterServiceServer(g, clusterServer{api: api})
 	pb.RegisterNodeServiceServer(g, nodeServer{api: api})
 	pb.RegisterSessionServiceServer(g, sessionServer{api: api})
@@ -148,7 +171,7 @@ func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.
 		IO:      command.IO{In: strings.NewReader(""), Out: stdout, Err: stderr},
 		Globals: command.Globals{Format: "human"},
 		Getenv:  func(string) string { return "" },
-		Conn:    func(context.Context) (grpc.ClientConnInterface, error) { return conn, nil },
+		Dial:    func(context.Context) (grpc.ClientConnInterface, error) { return conn, nil },
 		Close:   func() {},
 	}, stdout, stderr
 }

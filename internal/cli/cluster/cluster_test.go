@@ -12,6 +12,7 @@ import (
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/cli/clitest"
 	"github.com/mqadmin/mqadmin/internal/cli/command"
+	"github.com/mqadmin/mqadmin/internal/cli/output"
 )
 
 func TestShow(t *testing.T) {
@@ -22,7 +23,7 @@ func TestShow(t *testing.T) {
 			{Node: "n3"},
 		}}, nil
 	}}
-	for _, format := range []string{"human", "json", "csv"} {
+	for _, format := range output.Formats() {
 		f, out, stderr := clitest.Factory(t, api)
 		f.Format = format
 		if err := clitest.Execute(t, newShow(f, nil)); err != nil {
@@ -156,7 +157,7 @@ func TestNodeNamesAreCompleted(t *testing.T) {
 	f, _, _ := clitest.Factory(t, &clitest.API{ShowClusterFunc: func(*pb.ShowClusterRequest) (*pb.ShowClusterResponse, error) {
 		return &pb.ShowClusterResponse{Members: []*pb.Member{{Node: "n1"}, {Node: "n2"}}}, nil
 	}})
-	if d := cmp.Diff([]string{"n1", "n2"}, nodeNames(f)(t.Context())); d != "" {
+	if d := cmp.Diff([]string{"n1", "n2"}, f.NodeNames()(t.Context())); d != "" {
 		t.Error(d)
 	}
 }

@@ -53,19 +53,18 @@ func join(ctx context.Context, f *command.Factory, o joinOptions) error {
 	if err != nil {
 		return err
 	}
-	last := ""
+	report := f.Progress()
+	defer report.Close()
 	for {
 		resp, err := stream.Recv()
 		if err != nil {
 			return cut(err)
 		}
 		if p := resp.GetProgress(); p != nil {
-			if line := joinLine(p); line != last {
-				f.Note("%s", line)
-				last = line
-			}
+			report.Report(joinLine(p), joinBars(p)...)
 		}
 		if r := resp.GetResult(); r != nil {
+			report.Close()
 			if d := r.GetDropped(); len(d) > 0 {
 				f.Note("replaced by the cluster's: %s", strings.Join(d, ", "))
 			}
@@ -105,4 +104,13 @@ func joinLine(p *pb.JoinProgress) string {
 		line += fmt.Sprintf(" %d/%d", p.GetDone(), p.GetTotal())
 	}
 	return line
+}
+
+// joinBars is the step's part that can be counted.
+func joinBars(p *pb.JoinProgress) []command.Bar {
+	if p.GetTotal() == 0 {
+		return nil
+	}
+	name := joinLine(&pb.JoinProgress{Phase: p.GetPhase(), Text: p.GetText()})
+	return []command.Bar{{Name: name, Done: int64(p.GetDone()), Total: int64(p.GetTotal())}}
 }

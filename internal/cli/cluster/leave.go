@@ -46,7 +46,7 @@ func newLeave(f *command.Factory, runF func(context.Context, leaveOptions) error
 		},
 	}
 	kv.Bind(cmd, kv.Arg{
-		Key: "node", Usage: "the member that leaves", Value: &o.node, Required: true, Complete: nodeNames(f),
+		Key: "node", Usage: "the member that leaves", Value: &o.node, Required: true, Complete: f.NodeNames(),
 	})
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.killSessions, "kill_sessions", "k", false, "close its sessions, move its queues and remove it")
@@ -104,19 +104,18 @@ func leave(ctx context.Context, f *command.Factory, o leaveOptions) error {
 	if err != nil {
 		return err
 	}
-	last := ""
+	report := f.Progress()
+	defer report.Close()
 	for {
 		resp, err := stream.Recv()
 		if err != nil {
 			return cut(err)
 		}
 		if p := resp.GetProgress(); p != nil {
-			if line := leaveLine(p); line != last {
-				f.Note("%s", line)
-				last = line
-			}
+			report.Report(leaveLine(p), leaveBars(p)...)
 		}
 		if r := resp.GetResult(); r != nil {
+			report.Close()
 			return f.Done(leaveText(r.GetOutcome()))
 		}
 	}
@@ -147,5 +146,16 @@ func leaveLine(p *pb.LeaveProgress) string {
 		return "Removing the member"
 	default:
 		return "Leaving"
+	}
+}
+
+// leaveBars are what a migration has to move.
+func leaveBars(p *pb.LeaveProgress) []command.Bar {
+	if p.GetText() != "" || p.GetPhase() != pb.LeavePhase_LEAVE_PHASE_MIGRATE {
+		return nil
+	}
+	return []command.Bar{
+		{Name: "queues", Done: p.GetQueuesDone(), Total: p.GetQueuesTotal()},
+		{Name: "messages", Done: p.GetMessagesDone(), Total: p.GetMessagesTotal()},
 	}
 }

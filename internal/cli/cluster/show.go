@@ -12,7 +12,7 @@ import (
 )
 
 func newShow(f *command.Factory, runF func(context.Context) error) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "show",
 		Aliases: []string{"status"},
 		Short:   "List the members and what they are",
@@ -27,6 +27,8 @@ func newShow(f *command.Factory, runF func(context.Context) error) *cobra.Comman
 			return show(cmd.Context(), f)
 		},
 	}
+	command.MarkReading(cmd)
+	return cmd
 }
 
 func show(ctx context.Context, f *command.Factory) error {
@@ -89,25 +91,4 @@ func state(m *pb.Member) any {
 		return nil
 	}
 	return strings.Join(s, " ")
-}
-
-// nodeNames completes node=.
-func nodeNames(f *command.Factory) func(context.Context) []string {
-	return func(ctx context.Context) []string {
-		ctx, cancel := context.WithTimeout(ctx, command.CompletionTimeout)
-		defer cancel()
-		conn, err := f.Conn(ctx)
-		if err != nil {
-			return nil
-		}
-		resp, err := pb.NewClusterServiceClient(conn).ShowCluster(ctx, &pb.ShowClusterRequest{})
-		if err != nil {
-			return nil
-		}
-		var names []string
-		for _, m := range resp.GetMembers() {
-			names = append(names, m.GetNode())
-		}
-		return names
-	}
 }

@@ -4,6 +4,7 @@
 package command
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -20,20 +21,27 @@ import (
 
 // IO are the streams of the process and what is behind them.
 type IO struct {
-	In            io.Reader
-	Out, Err      io.Writer
-	InTTY, OutTTY bool
+	In                    io.Reader
+	Out, Err              io.Writer
+	InTTY, OutTTY, ErrTTY bool
 }
 
 // Globals are the flags of every command.
 type Globals struct {
-	Format                string
-	Socket, Address       string
-	CACert, Cert, Key     string
-	ServerName            string
-	Timeout               time.Duration
-	Yes                   bool
-	TimeoutSet, FormatSet bool
+	Format            string
+	Color             string
+	Socket, Address   string
+	CACert, Cert, Key string
+	ServerName        string
+	Timeout           time.Duration
+	Yes               bool
+	TimeoutSet        bool
+	// Node is the member that a command acts on, through the one we talk to;
+	// All: one after the other, all members.
+	Node string
+	All  bool
+	// Watch repeats a command at that interval; 0 runs it once.
+	Watch time.Duration
 }
 
 // Factory makes what commands need, when they need it.
@@ -43,19 +51,20 @@ type Factory struct {
 	IO   IO
 	Globals
 	Getenv func(string) string
-	// Conn connects to the broker once; closing is Close's.
-	Conn func(ctx context.Context) (grpc.ClientConnInterface, error)
+	// Dial connects to the broker once; commands call Conn.
+	Dial func(ctx context.Context) (grpc.ClientConnInterface, error)
 	// Close ends the connection, if one was made.
 	Close func()
+	// merged collects the results of several members while All is worked on.
+	merged *merged
 }
 
-// OutputFormat returns the checked value of --format.
+// OutputFormat returns the value of --format, which the root has checked.
 func (f *Factory) OutputFormat() output.Format {
-	format, err := output.ParseFormat(f.Format)
-	if err != nil {
-		return output.Human // the root refused it before
+	if f.Format == "" {
+		return output.Human
 	}
-	return format
+	return output.Format(f.Format)
 }
 
 // DefaultTimeout bounds a call when --timeout is not given.
@@ -82,28 +91,55 @@ func (f *Factory) LongContext(ctx context.Context) (context.Context, context.Can
 	return context.WithCancel(ctx)
 }
 
-// Done prints a sentence as the result.
-func (f *Factory) Done(s string) error { return output.Text(f.IO.Out, f.OutputFormat(), s) }
+// Done prints a sentence as the result. Those of several members become rows.
+func (f *Factory) Done(s string) error {
+	if f.merged == nil {
+		return output.Text(f.IO.Out, f.OutputFormat(), s)
+	}
+	t := f.Table("Result")
+	if err := t.Row(s); err != nil {
+		return err
+	}
+	return t.Close()
+}
 
-// Table starts a table on stdout.
+// Table starts a table on stdout. With --all it is the member's part of one
+// table, whose first column is Node.
 func (f *Factory) Table(columns ...string) *output.Table {
-	return output.NewTable(f.IO.Out, f.OutputFormat(), columns...)
+	if f.merged != nil {
+		return f.merged.table(columns)
+	}
+	return f.newTable(columns...)
+}
+
+func (f *Factory) newTable(columns ...string) *output.Table {
+	t := output.NewTable(f.IO.Out, f.OutputFormat(), columns...)
+	if f.colour(f.IO.OutTTY) {
+		t.Colour()
+	}
+	return t
+}
+
+// Lines prints a result that is no table, for people. With --all the member's
+// name stands before.
+func (f *Factory) Lines(write func(io.Writer)) error {
+	w := bufio.NewWriter(f.IO.Out)
+	if f.merged != nil {
+		f.merged.heading(w)
+	}
+	write(w)
+	return w.Flush()
 }
 
 // Note tells people something beside the result, on stderr.
 func (f *Factory) Note(format string, args ...any) {
-	fmt.Fprintln(f.IO.Err, output.Escape(fmt.Sprintf(format, args...)))
-}
-
-// Destructive is the annotation of commands that end or delete something.
-const Destructive = "mqadmin_destructive"
-
-// MarkDestructive annotates cmd.
-func MarkDestructive(cmd *cobra.Command) {
-	if cmd.Annotations == nil {
-		cmd.Annotations = map[string]string{}
+	text := output.Escape(fmt.Sprintf(format, args...))
+	if f.colour(f.IO.ErrTTY) {
+		if rest, ok := strings.CutPrefix(text, "warning: "); ok {
+			text = yellow + "warning:" + plain + " " + rest
+		}
 	}
-	cmd.Annotations[Destructive] = "true"
+	fmt.Fprintln(f.IO.Err, text)
 }
 
 // ErrRefused is returned by Confirm when the answer at the prompt was no.
@@ -126,6 +162,9 @@ func (f *Factory) Confirm(question string) error {
 	}
 	switch strings.ToLower(strings.TrimSpace(answer.String())) {
 	case "y", "yes":
+		if f.merged != nil {
+			f.Yes = true // one answer for all members
+		}
 		return nil
 	}
 	return ErrRefused
@@ -138,6 +177,7 @@ func NewGroup(use, short, long, example string, children ...*cobra.Command) *cob
 		Args: kv.Group,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	mark(group, "true", []*cobra.Command{cmd})
 	cmd.AddCommand(children...)
 	return cmd
 }

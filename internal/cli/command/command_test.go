@@ -101,16 +101,76 @@ func TestEveryHintHasAReason(t *testing.T) {
 }
 
 func TestErrorsArePrintedForPeopleAndMachines(t *testing.T) {
-	f := &Failure{Reason: "R", Message: "a\x1bb", Hint: "do c"}
+	e := &Failure{Reason: "R", Message: "a\x1bb", Hint: "do c"}
+	json := `{"error":{"code":"R","message":"a\u001bb","hint":"do c"}}` + "\n"
 	for format, want := range map[output.Format]string{
 		output.Human: "error: a\\x1bb\nhint: do c\n",
 		output.CSV:   "error: a\\x1bb\nhint: do c\n",
-		output.JSON:  `{"error":{"code":"R","message":"a\u001bb","hint":"do c"}}` + "\n",
+		output.JSON:  json,
+		output.JSONL: json,
+		output.YAML:  "error:\n  code: R\n  message: \"a\\u001bb\"\n  hint: \"do c\"\n",
 	} {
 		var b bytes.Buffer
-		f.Print(&b, format)
+		f := &Factory{IO: IO{Err: &b}, Globals: Globals{Format: string(format)}}
+		f.Report(e)
 		if b.String() != want {
 			t.Errorf("%s: %q", format, &b)
+		}
+	}
+}
+
+func TestColour(t *testing.T) {
+	for _, tc := range []struct {
+		flag string
+		tty  bool
+		env  map[string]string
+		want bool
+	}{
+		{"", false, nil, false},
+		{"auto", true, nil, true},
+		{"auto", true, map[string]string{"TERM": "dumb"}, false},
+		{"auto", true, map[string]string{"NO_COLOR": "1", "FORCE_COLOR": "1"}, false},
+		{"auto", false, map[string]string{"FORCE_COLOR": "1"}, true},
+		{"auto", false, map[string]string{"CLICOLOR_FORCE": "0"}, false},
+		{"always", false, map[string]string{"NO_COLOR": "1"}, true},
+		{"never", true, map[string]string{"FORCE_COLOR": "1"}, false},
+	} {
+		var out, errs bytes.Buffer
+		f := &Factory{
+			IO: IO{Out: &out, Err: &errs, OutTTY: tc.tty, ErrTTY: tc.tty}, Globals: Globals{Color: tc.flag},
+			Getenv: func(k string) string { return tc.env[k] },
+		}
+		table := f.Table("a")
+		if err := errors.Join(table.Row("x"), table.Close()); err != nil {
+			t.Fatal(err)
+		}
+		f.Note("warning: w")
+		f.Report(&Failure{Message: "m"})
+		for _, b := range []string{out.String(), errs.String()} {
+			if got := strings.Contains(b, "\x1b["); got != tc.want {
+				t.Errorf("%+v: %q", tc, b)
+			}
+		}
+	}
+}
+
+func TestProgressHasBarsOnATerminalAndLinesElsewhere(t *testing.T) {
+	for _, tty := range []bool{false, true} {
+		var b bytes.Buffer
+		p := (&Factory{IO: IO{Err: &b, ErrTTY: tty}}).Progress()
+		p.Report("begin")
+		p.Report("begin")
+		p.Report("moved 1/2 queues", Bar{"queues", 1, 2})
+		p.Report("moved 2/2 queues", Bar{"queues", 2, 2})
+		p.Report("end")
+		p.Close()
+		got := b.String()
+		if lines := "begin\nmoved 1/2 queues\nmoved 2/2 queues\nend\n"; !tty && got != lines {
+			t.Errorf("%q", got)
+		}
+		if tty && (!strings.HasPrefix(got, "begin\n") || !strings.HasSuffix(got, "end\n") ||
+			!strings.Contains(got, "2/2") || strings.Contains(got, "moved")) {
+			t.Errorf("%q", got)
 		}
 	}
 }

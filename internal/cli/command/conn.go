@@ -32,11 +32,11 @@ const maxResponse = 512 << 20
 // directory, then the installed one.
 var defaultSockets = []string{"./data/run/admin.sock", "/run/mqadmin/admin.sock"}
 
-// Connect sets f.Conn and f.Close to reach a real broker.
+// Connect sets f.Dial and f.Close to reach a real broker.
 func Connect(f *Factory) {
 	var mu sync.Mutex
 	var conn *grpc.ClientConn
-	f.Conn = func(ctx context.Context) (grpc.ClientConnInterface, error) {
+	f.Dial = func(ctx context.Context) (grpc.ClientConnInterface, error) {
 		mu.Lock()
 		defer mu.Unlock()
 		if conn != nil {

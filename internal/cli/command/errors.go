@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -157,20 +156,24 @@ func reasonOfCode(c codes.Code) string {
 	return strings.ToUpper(b.String())
 }
 
-// Print writes the error to w: for people "error: …" and "hint: …", for
-// --format json one object.
-func (f *Failure) Print(w io.Writer, format output.Format) {
-	if format == output.JSON {
-		type body struct {
-			Code    string `json:"code"`
-			Message string `json:"message"`
-			Hint    string `json:"hint,omitempty"`
+// Report writes a failure to stderr: for people "error: …" and "hint: …", for
+// machines one object.
+func (f *Factory) Report(e *Failure) {
+	w := f.IO.Err
+	if format := f.OutputFormat(); format.Structured() {
+		pairs := []output.Pair{{Name: "code", Value: e.Reason}, {Name: "message", Value: e.Message}}
+		if e.Hint != "" {
+			pairs = append(pairs, output.Pair{Name: "hint", Value: e.Hint})
 		}
-		_ = output.Object(w, map[string]body{"error": {f.Reason, f.Message, f.Hint}})
+		_ = output.Object(w, format, "error", pairs...) // there is nobody else to tell
 		return
 	}
-	fmt.Fprintf(w, "error: %s\n", output.Escape(f.Message))
-	if f.Hint != "" {
-		fmt.Fprintf(w, "hint: %s\n", output.Escape(f.Hint))
+	on, hint, off := "", "", ""
+	if f.colour(f.IO.ErrTTY) {
+		on, hint, off = red, cyan, plain
+	}
+	fmt.Fprintf(w, "%serror:%s %s\n", on, off, output.Escape(e.Message))
+	if e.Hint != "" {
+		fmt.Fprintf(w, "%shint:%s %s\n", hint, off, output.Escape(e.Hint))
 	}
 }

@@ -15,6 +15,7 @@ var hints = map[string]string{
 	"NOT_READY":         `the node is catching up; try again, or see: {mqadmin} cluster show`,
 	"NODE_UNKNOWN":      `the members are listed by: {mqadmin} cluster show`,
 	"NODE_UNREACHABLE":  `name a running member by an address that this host reaches, as name@host or name@host:port (44053 if left out): {mqadmin} cluster join discovery-node=VerneMQ@192.168.100.124`,
+	"NODE_DOWN":         `see who is away: {mqadmin} cluster show; or ask the member itself`,
 	"SELF_JOIN":         `run it on the joining node and name a member of the other cluster`,
 	"ALREADY_MEMBER":    `nothing needs to be done; the members are listed by: {mqadmin} cluster show`,
 	"HAS_MEMBERS":       `take it out of its cluster first, on one of its members: {mqadmin} cluster leave node=<this node> -k`,

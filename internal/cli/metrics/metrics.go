@@ -2,10 +2,10 @@
 package metrics
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"strconv"
 	"strings"
 
@@ -60,6 +60,8 @@ func newShow(f *command.Factory, runF func(context.Context, showOptions) error) 
 	for _, l := range labelNames() {
 		o.labels[l] = fs.String(l, "", "only metrics with this label")
 	}
+	command.MarkPerNode(cmd)
+	command.MarkReading(cmd)
 	return cmd
 }
 
@@ -115,19 +117,19 @@ func typeName(t pb.MetricType) string {
 
 // lines prints vmq-admin's form, which people grep.
 func lines(f *command.Factory, o showOptions, metrics []*pb.Metric) error {
-	w := bufio.NewWriter(f.IO.Out)
-	for _, m := range metrics {
-		if o.descriptions {
-			fmt.Fprintf(w, "# %s\n", output.Escape(m.GetDescription()))
+	return f.Lines(func(w io.Writer) {
+		for _, m := range metrics {
+			if o.descriptions {
+				fmt.Fprintf(w, "# %s\n", output.Escape(m.GetDescription()))
+			}
+			for _, l := range values(m) {
+				fmt.Fprintf(w, "%s.%s%s = %s\n", typeName(m.GetType()), output.Escape(l.name), labelText(m.GetLabels()), l.value)
+			}
+			if o.descriptions {
+				fmt.Fprintln(w)
+			}
 		}
-		for _, l := range values(m) {
-			fmt.Fprintf(w, "%s.%s%s = %s\n", typeName(m.GetType()), output.Escape(l.name), labelText(m.GetLabels()), l.value)
-		}
-		if o.descriptions {
-			fmt.Fprintln(w)
-		}
-	}
-	return w.Flush()
+	})
 }
 
 func labelText(labels []*pb.Label) string {
@@ -167,9 +169,9 @@ func table(f *command.Factory, o showOptions, metrics []*pb.Metric) error {
 	return t.Close()
 }
 
-// labelCell is an object in JSON and text in CSV.
+// labelCell is an object for machines and text in CSV.
 func labelCell(format output.Format, labels []*pb.Label) any {
-	if format != output.JSON {
+	if !format.Structured() {
 		return labelText(labels)
 	}
 	m := map[string]string{}
@@ -180,7 +182,7 @@ func labelCell(format output.Format, labels []*pb.Label) any {
 }
 
 func newReset(f *command.Factory, runF func(context.Context) error) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "reset",
 		Short: "Set the counters to zero",
 		Long: "Sets the broker's counters of this node to zero. Gauges and the figures of the runtime stay. Do not use it\n" +
@@ -194,6 +196,8 @@ func newReset(f *command.Factory, runF func(context.Context) error) *cobra.Comma
 			return reset(cmd.Context(), f)
 		},
 	}
+	command.MarkPerNode(cmd)
+	return cmd
 }
 
 func reset(ctx context.Context, f *command.Factory) error {

@@ -8,6 +8,7 @@ import (
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/cli/clitest"
+	"github.com/mqadmin/mqadmin/internal/cli/output"
 )
 
 func sample() *pb.ShowMetricsResponse {
@@ -23,7 +24,7 @@ func sample() *pb.ShowMetricsResponse {
 }
 
 func TestShow(t *testing.T) {
-	for _, format := range []string{"human", "json", "csv"} {
+	for _, format := range output.Formats() {
 		f, out, _ := clitest.Factory(t, &clitest.API{ShowMetricsFunc: func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error) { return sample(), nil }})
 		f.Format = format
 		if err := clitest.Execute(t, newShow(f, nil), "-d", "--aggregate=false"); err != nil {

@@ -20,7 +20,7 @@ func New(f *command.Factory) *cobra.Command {
 }
 
 func newStatus(f *command.Factory, runF func(context.Context) error) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "status",
 		Short:   "Print the main figures",
 		Long:    "Sessions, messages, queues, subscriptions and retained messages of this node since it started.",
@@ -33,6 +33,9 @@ func newStatus(f *command.Factory, runF func(context.Context) error) *cobra.Comm
 			return status(cmd.Context(), f)
 		},
 	}
+	command.MarkPerNode(cmd)
+	command.MarkReading(cmd)
+	return cmd
 }
 
 func status(ctx context.Context, f *command.Factory) error {
@@ -80,7 +83,7 @@ func startedAt(s *pb.GetNodeStatusResponse) any {
 }
 
 func newPing(f *command.Factory, runF func(context.Context) error) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:     "ping",
 		Short:   "Ask whether the broker lives",
 		Long:    "Prints pong when the broker answers, ready for clients or not; exits with 5 when nothing answers.",
@@ -93,6 +96,9 @@ func newPing(f *command.Factory, runF func(context.Context) error) *cobra.Comman
 			return ping(cmd.Context(), f)
 		},
 	}
+	command.MarkPerNode(cmd)
+	command.MarkReading(cmd)
+	return cmd
 }
 
 func ping(ctx context.Context, f *command.Factory) error {

@@ -8,10 +8,11 @@ import (
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/cli/clitest"
+	"github.com/mqadmin/mqadmin/internal/cli/output"
 )
 
 func TestStatus(t *testing.T) {
-	for _, format := range []string{"human", "json", "csv"} {
+	for _, format := range output.Formats() {
 		f, out, _ := clitest.Factory(t, &clitest.API{StatusFunc: func() (*pb.GetNodeStatusResponse, error) {
 			return &pb.GetNodeStatusResponse{
 				NumOnline: 1, NumOffline: 2, MsgIn: 3, MsgOut: 4, QueueIn: 5, QueueOut: 6, QueueDrop: 7, QueueUnhandled: 8,

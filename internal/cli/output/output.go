@@ -9,7 +9,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -26,20 +28,27 @@ const (
 	Human Format = "human" // VerneMQ's box; an empty table prints nothing
 	JSON  Format = "json"  // VerneMQ's envelope
 	CSV   Format = "csv"   // RFC 4180, header first
+	YAML  Format = "yaml"  // a list of mappings
+	JSONL Format = "jsonl" // one object per row and line
 )
 
-// Formats lists them for usage texts and completion.
-func Formats() []string { return []string{string(Human), string(JSON), string(CSV)} }
-
-// ParseFormat checks the value of --format.
-func ParseFormat(s string) (Format, error) {
-	for _, f := range Formats() {
-		if s == f {
-			return Format(s), nil
-		}
-	}
-	return "", fmt.Errorf("unknown format %q: valid values are {human|json|csv}", s)
+// Formats lists those that every command has, for usage texts and completion.
+func Formats() []string {
+	return []string{string(Human), string(JSON), string(CSV), string(YAML), string(JSONL)}
 }
+
+// ParseFormat checks the value of --format. more are formats that one command
+// has besides.
+func ParseFormat(s string, more ...string) (Format, error) {
+	valid := append(Formats(), more...)
+	if slices.Contains(valid, s) {
+		return Format(s), nil
+	}
+	return "", fmt.Errorf("unknown format %q: valid values are {%s}", s, strings.Join(valid, "|"))
+}
+
+// Structured reports whether values keep their types: cells may then be maps.
+func (f Format) Structured() bool { return f == JSON || f == YAML || f == JSONL }
 
 // Table writes rows as they come, except in the human format, which needs all
 // of them to know the widths.
@@ -50,6 +59,11 @@ type Table struct {
 	csv     *csv.Writer
 	human   [][]string
 	rows    int
+	header  string // begins the cells of a header, for colour
+	footer  string // ends them
+	// whole and prefix make it a part of another table, see Part.
+	whole  *Table
+	prefix []any
 }
 
 // NewTable starts a table. Nothing is promised to be on w before Close.
@@ -62,21 +76,38 @@ func NewTable(w io.Writer, format Format, columns ...string) *Table {
 		_ = t.csv.Write(columns) // an error sticks and comes back from Close
 	case JSON:
 		fmt.Fprint(t.w, `{"type":"table","table":[`)
-	case Human: // needs all rows first
+	default: // human needs all rows first, the others need no beginning
 	}
 	return t
 }
 
+// Colour makes the header of a box bold.
+func (t *Table) Colour() *Table {
+	t.header, t.footer = "\x1b[1m", "\x1b[0m"
+	return t
+}
+
 // Row writes one row; cells are nil (no value), string, []byte, bool, time.Time,
-// or a number, in the order of the columns.
+// a number or, in structured formats, a map of strings, in the order of the
+// columns.
 func (t *Table) Row(cells ...any) error {
 	t.rows++
+	if t.whole != nil {
+		return t.whole.Row(append(slices.Clone(t.prefix), cells...)...)
+	}
 	switch t.format {
 	case JSON:
 		if t.rows > 1 {
 			fmt.Fprint(t.w, ",")
 		}
 		return t.jsonRow(cells)
+	case JSONL:
+		if err := t.jsonRow(cells); err != nil {
+			return err
+		}
+		return t.w.WriteByte('\n')
+	case YAML:
+		return t.yamlRow(cells)
 	case CSV:
 		return t.csv.Write(texts(cells))
 	default:
@@ -85,16 +116,42 @@ func (t *Table) Row(cells ...any) error {
 	}
 }
 
+// Part returns a table whose rows become rows of t, behind the cells of prefix.
+// Its Close leaves t open.
+func (t *Table) Part(prefix ...any) *Table {
+	return &Table{whole: t, prefix: prefix, format: t.format, w: t.w}
+}
+
+// Columns returns the names of the columns.
+func (t *Table) Columns() []string { return t.columns }
+
 // Rows returns the number of rows so far.
 func (t *Table) Rows() int { return t.rows }
 
+// Flush brings the rows so far to the writer, for lists that go on for long. In
+// the human format they wait for Close.
+func (t *Table) Flush() error {
+	if t.csv != nil {
+		t.csv.Flush()
+	}
+	return t.w.Flush()
+}
+
 // Close ends the table and reports the first error of writing.
 func (t *Table) Close() error {
+	if t.whole != nil {
+		return nil
+	}
 	switch t.format {
 	case JSON:
 		fmt.Fprintln(t.w, "]}")
+	case YAML:
+		if t.rows == 0 {
+			fmt.Fprintln(t.w, "[]")
+		}
 	case CSV:
 		t.csv.Flush()
+	case JSONL:
 	default:
 		if err := t.box(); err != nil {
 			return err
@@ -121,7 +178,7 @@ func (t *Table) box() error {
 	)
 	header := make([]any, len(t.columns))
 	for i, c := range t.columns {
-		header[i] = c
+		header[i] = t.header + c + t.footer
 	}
 	table.Header(header...)
 	if err := table.Bulk(t.human); err != nil {
@@ -211,19 +268,13 @@ func Text(w io.Writer, format Format, s string) error {
 	switch format {
 	case JSON:
 		_, err = fmt.Fprintf(w, "{\"type\":\"text\",\"text\":%s}\n", mustString(s))
+	case JSONL:
+		_, err = fmt.Fprintf(w, "{\"text\":%s}\n", mustString(s))
+	case YAML:
+		_, err = fmt.Fprintf(w, "text: %s\n", yamlString(s))
 	case CSV:
 	default:
 		_, err = fmt.Fprintln(w, Escape(s))
 	}
-	return err
-}
-
-// Object writes v as one JSON line.
-func Object(w io.Writer, v any) error {
-	b, err := marshal(v)
-	if err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(w, "%s\n", b)
 	return err
 }

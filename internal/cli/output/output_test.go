@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"gopkg.in/yaml.v3"
 )
 
 func golden(t *testing.T, name, got string) {
@@ -57,7 +58,7 @@ func TestTableInEveryFormat(t *testing.T) {
 
 func TestEmptyTable(t *testing.T) {
 	for format, want := range map[Format]string{
-		Human: "", JSON: `{"type":"table","table":[]}` + "\n", CSV: "a,b\r\n",
+		Human: "", JSON: `{"type":"table","table":[]}` + "\n", CSV: "a,b\r\n", YAML: "[]\n", JSONL: "",
 	} {
 		var b bytes.Buffer
 		if err := NewTable(&b, format, "a", "b").Close(); err != nil || b.String() != want {
@@ -68,7 +69,7 @@ func TestEmptyTable(t *testing.T) {
 
 func TestText(t *testing.T) {
 	for format, want := range map[Format]string{
-		Human: "Done\n", JSON: `{"type":"text","text":"Done"}` + "\n", CSV: "",
+		Human: "Done\n", JSON: `{"type":"text","text":"Done"}` + "\n", CSV: "", YAML: "text: Done\n", JSONL: `{"text":"Done"}` + "\n",
 	} {
 		var b bytes.Buffer
 		if err := Text(&b, format, "Done"); err != nil || b.String() != want {
@@ -126,6 +127,9 @@ func TestParseFormat(t *testing.T) {
 	if _, err := ParseFormat("xml"); err == nil {
 		t.Error("xml was accepted")
 	}
+	if f, err := ParseFormat("xml", "xml"); f != "xml" || err != nil {
+		t.Error(f, err)
+	}
 }
 
 func TestJSONIsSafeToPrintAndKeepsTheValue(t *testing.T) {
@@ -138,5 +142,59 @@ func TestJSONIsSafeToPrintAndKeepsTheValue(t *testing.T) {
 		if err := json.Unmarshal(b, &got); err != nil || got != want {
 			t.Errorf("%q came back as %q, %v", want, got, err)
 		}
+	}
+}
+
+// hostile are strings that somebody who wants to be misread would send.
+var hostile = []string{
+	"", "true", "No", "null", "~", "1", "0x1f", "1e3", ".inf", "2026-01-01", "- a", "? a", "a: b", "a #b", "#a", "&a", "*a", "!a", "|", ">", "%a",
+	"@a", "`a", "{a}", "[a]", "a,b", "'a'", `"a"`, `\`, "a\nb", "\t", " a ", "\x1b[2J", "\u202e\u2028\u0085", "\U000e0001", "日本", "=1+1", "---", "<<",
+}
+
+func TestYAMLKeepsEveryValue(t *testing.T) {
+	for _, want := range hostile {
+		var b bytes.Buffer
+		table := NewTable(&b, YAML, "k", "n", "at", "raw", "map", "none")
+		at := time.Unix(0, 0)
+		if err := errors.Join(table.Row(want, 7, at, []byte{0xff}, map[string]string{want: want, "z": "1"}, nil), table.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if i := strings.IndexFunc(strings.ReplaceAll(b.String(), "\n", ""), unsafeRune); i >= 0 {
+			t.Errorf("%q is not safe to print", b.String())
+		}
+		var got []map[string]any
+		if err := yaml.Unmarshal(b.Bytes(), &got); err != nil {
+			t.Errorf("%q: %v", b.String(), err)
+			continue
+		}
+		wantRow := map[string]any{
+			"k": want, "n": 7, "at": "1970-01-01T00:00:00Z", "raw": map[string]any{"base64": "/w=="},
+			"map": map[string]any{want: want, "z": "1"}, "none": nil,
+		}
+		if d := cmp.Diff([]map[string]any{wantRow}, got); d != "" {
+			t.Errorf("%q: %s", want, d)
+		}
+		b.Reset()
+		if err := Object(&b, YAML, "error", Pair{"code", want}); err != nil {
+			t.Fatal(err)
+		}
+		var object map[string]map[string]string
+		if err := yaml.Unmarshal(b.Bytes(), &object); err != nil || object["error"]["code"] != want {
+			t.Errorf("%q: %v", b.String(), err)
+		}
+	}
+}
+
+func TestPartsAreOneTable(t *testing.T) {
+	var b bytes.Buffer
+	whole := NewTable(&b, CSV, "Node", "v")
+	for _, n := range []string{"a", "b"} {
+		p := whole.Part(n)
+		if err := errors.Join(p.Row(1), p.Close()); err != nil || p.Rows() != 1 {
+			t.Fatal(err)
+		}
+	}
+	if err := whole.Flush(); err != nil || b.String() != "Node,v\r\na,1\r\nb,1\r\n" {
+		t.Errorf("%q, %v", &b, err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/cli/clitest"
 	"github.com/mqadmin/mqadmin/internal/cli/command"
+	"github.com/mqadmin/mqadmin/internal/cli/output"
 )
 
 func TestColumnsAreTheFieldsOfARow(t *testing.T) {
@@ -72,7 +73,7 @@ func rows() *pb.ShowSessionsResponse {
 }
 
 func TestShow(t *testing.T) {
-	for _, format := range []string{"human", "json", "csv"} {
+	for _, format := range output.Formats() {
 		f, out, stderr := clitest.Factory(t, &clitest.API{ShowSessionsFunc: func(_ *pb.ShowSessionsRequest, send func(*pb.ShowSessionsResponse)) error {
 			send(rows())
 			send(&pb.ShowSessionsResponse{Summary: &pb.ShowSessionsSummary{Shown: 2, Total: 30}})

@@ -132,6 +132,7 @@ func newShow(f *command.Factory, runF func(context.Context, *showOptions) error)
 	}
 	fs.Uint32Var(&o.limit, "limit", defaultLimit, "most rows to print")
 	fs.IntVar(&o.rowTimeout, "rowtimeout", 100, "milliseconds that reading one session may take")
+	command.MarkReading(cmd)
 	return cmd
 }
 
