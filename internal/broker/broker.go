@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -42,6 +41,8 @@ type Options struct {
 	Logger *logging.Logger
 	// Reread reads the configuration again for Reload; nil leaves it as it is.
 	Reread func() (*config.Config, error)
+	// System is what it takes from outside; nil for the operating system's.
+	System *System
 }
 
 // Broker is one running node.
@@ -49,12 +50,12 @@ type Broker struct {
 	cfg     *config.Config
 	log     *logging.Logger
 	reread  func() (*config.Config, error)
+	sys     *System
 	metrics *metrics.Registry
 	id      *identity
 	name    string
 	address string // of the cluster port, as other nodes dial it
 
-	lock      *daemon.Lock
 	store     *msgstore.Store
 	port      *peer.Port
 	meta      *meta.Store
@@ -85,8 +86,11 @@ type Broker struct {
 // metadata. What it opened is closed again when it fails.
 func New(o Options) (_ *Broker, err error) {
 	b := &Broker{
-		cfg: o.Config, log: o.Logger, reread: o.Reread, metrics: metrics.New(), name: o.Config.String("nodename"),
+		cfg: o.Config, log: o.Logger, reread: o.Reread, sys: o.System, metrics: metrics.New(), name: o.Config.String("nodename"),
 		left: make(chan struct{}), fatal: make(chan error, 1), started: time.Now(),
+	}
+	if b.sys == nil {
+		b.sys = operatingSystem()
 	}
 	defer func() {
 		if err != nil {
@@ -128,15 +132,15 @@ func (b *Broker) fail(err error) {
 // openData takes the data directory and opens the message store in it.
 func (b *Broker) openData() (err error) {
 	data := b.cfg.String("data_dir")
-	b.lock, err = daemon.LockDir(data)
+	lock, err := b.sys.LockDir(data)
 	switch {
 	case errors.Is(err, daemon.ErrLocked):
 		return err
 	case err != nil:
 		return fmt.Errorf("data_dir = %s cannot be used: %w; name a directory that this user can write, with --data-dir or data_dir", data, err)
 	}
-	b.onClose(func() { _ = b.lock.Release() })
-	if b.id, err = openIdentity(data); err != nil {
+	b.onClose(func() { _ = lock.Close() })
+	if b.id, err = openIdentity(b.sys.Disk.FS(), data); err != nil {
 		return err
 	}
 	mode, err := msgstore.ParseSyncMode(b.cfg.Enum("message_store.sync"))
@@ -144,7 +148,7 @@ func (b *Broker) openData() (err error) {
 		return err
 	}
 	b.store, err = msgstore.Open(msgstore.Config{
-		Dir: b.cfg.String("message_store.directory"), CacheBytes: storeCache(b.cfg), Sync: mode,
+		Dir: b.cfg.String("message_store.directory"), FS: b.sys.Disk.FS(), CacheBytes: storeCache(b.cfg), Sync: mode,
 		SyncInterval: b.cfg.Duration("message_store.sync_interval"), PendingBytes: pendingBytes(b.cfg.Bytes("message_store.max_pending_bytes")),
 		MinFreeBytes: minFreeBytes(b.cfg.Bytes("message_store.min_free_space")),
 		Logger:       b.log.With("part", "msgstore"), Metrics: b.metrics,
@@ -244,7 +248,9 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	group.Go(func() error { return b.cluster.Run(serve) })
 	group.Go(func() error { b.refreshRevoked(ctx); return nil })
 	group.Go(func() error { b.news.Run(serve); return nil })
-	group.Go(func() error { tendMemory(serve, newCollector()); return nil })
+	if b.sys.Tend != nil {
+		group.Go(func() error { b.sys.Tend(serve); return nil })
+	}
 	for _, p := range b.plugins {
 		group.Go(func() error { p.Run(serve); return nil })
 	}
@@ -259,11 +265,9 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	if err := b.startListeners(); err != nil {
 		return err
 	}
-	b.files.Store(newWatcher(b.watched, b.log.With("part", "watch")))
-	for _, s := range b.watched() { // changed after they were read and before they were watched
-		s.reload()
+	if b.sys.Watch {
+		b.watch(serve, group)
 	}
-	group.Go(func() error { b.files.Load().run(serve); return nil })
 	serving(b.servingText())
 	var err error
 	select {
@@ -284,6 +288,15 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 		return b.setMetadataAside()
 	}
 	return err
+}
+
+// watch reads files again when they change.
+func (b *Broker) watch(ctx context.Context, group *errgroup.Group) {
+	b.files.Store(newWatcher(b.watched, b.log.With("part", "watch")))
+	for _, s := range b.watched() { // changed after they were read and before they were watched
+		s.reload()
+	}
+	group.Go(func() error { b.files.Load().run(ctx); return nil })
 }
 
 // awaitQuorum gives a fresh node, or one whose cluster is up, the moment that
@@ -347,7 +360,7 @@ func (b *Broker) hasLeft() bool {
 func (b *Broker) setMetadataAside() error {
 	data := b.cfg.String("data_dir")
 	aside := filepath.Join(data, metaDir+".left-"+time.Now().UTC().Format("20060102T150405Z"))
-	if err := os.Rename(filepath.Join(data, metaDir), aside); err != nil {
+	if err := b.sys.Disk.FS().Rename(filepath.Join(data, metaDir), aside); err != nil {
 		return fmt.Errorf("setting the metadata of a node that has left aside: %w", err)
 	}
 	return nil

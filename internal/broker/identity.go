@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
+
+	"github.com/mqadmin/mqadmin/internal/file"
 	"github.com/mqadmin/mqadmin/internal/message"
 )
 
@@ -21,6 +23,7 @@ const metaDir = "meta"
 
 // identity is who this process is in the cluster.
 type identity struct {
+	fs          vfs.FS
 	dir         string
 	node        message.NodeID
 	incarnation uint32
@@ -28,12 +31,12 @@ type identity struct {
 
 // openIdentity reads the node id of a data directory, or draws one for a fresh
 // directory, and counts this start.
-func openIdentity(data string) (*identity, error) {
-	id := &identity{dir: filepath.Join(data, metaDir)}
-	if err := os.MkdirAll(id.dir, 0o750); err != nil {
+func openIdentity(disk vfs.FS, data string) (*identity, error) {
+	id := &identity{fs: disk, dir: filepath.Join(data, metaDir)}
+	if err := file.MkdirAll(disk, id.dir, 0o750); err != nil {
 		return nil, fmt.Errorf("making the metadata directory: %w", err)
 	}
-	text, err := os.ReadFile(filepath.Join(id.dir, "node.id"))
+	text, err := file.Read(disk, filepath.Join(id.dir, "node.id"))
 	switch {
 	case err == nil:
 		if id.node, err = message.ParseNodeID(strings.TrimSpace(string(text))); err != nil {
@@ -50,7 +53,7 @@ func openIdentity(data string) (*identity, error) {
 		return nil, fmt.Errorf("reading the node id: %w", err)
 	}
 	last := 0
-	if text, err := os.ReadFile(filepath.Join(id.dir, "incarnation")); err == nil {
+	if text, err := file.Read(disk, filepath.Join(id.dir, "incarnation")); err == nil {
 		if last, err = strconv.Atoi(strings.TrimSpace(string(text))); err != nil {
 			return nil, fmt.Errorf("%s: want a number: %w", filepath.Join(id.dir, "incarnation"), err)
 		}
@@ -68,35 +71,8 @@ func (id *identity) setIncarnation(n uint32) error {
 // write replaces a file of the metadata directory so that a crash leaves the
 // old or the new content.
 func (id *identity) write(name, text string) error {
-	tmp := filepath.Join(id.dir, name+".new")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o640)
-	if err != nil {
+	if err := file.Replace(id.fs, filepath.Join(id.dir, name), []byte(text+"\n")); err != nil {
 		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	_, err = f.WriteString(text + "\n")
-	if err == nil {
-		err = f.Sync()
-	}
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp, filepath.Join(id.dir, name))
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", name, err)
-	}
-	return syncDir(id.dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	if err := d.Sync(); err != nil && !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, fs.ErrInvalid) && !errors.Is(err, fs.ErrPermission) {
-		return err
 	}
 	return nil
 }

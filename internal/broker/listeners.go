@@ -36,7 +36,7 @@ func (b *Broker) openHooks() {
 // everything below serves.
 func (b *Broker) openListeners() {
 	b.listeners = listener.New(listener.Options{
-		Listen: listen, Serve: b.serve, Refuse: b.sessions.Refuse, Handler: b.pages, ReadFile: os.ReadFile,
+		Listen: b.sys.Listen, Serve: b.serve, Refuse: b.sessions.Refuse, Handler: b.pages, ReadFile: os.ReadFile,
 		OnPanic: func(value any, stack []byte, info *listener.Info) {
 			b.log.Crash("connection from "+info.Peer.String(), value, stack)
 		},

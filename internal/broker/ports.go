@@ -44,7 +44,7 @@ func (b *Broker) openClusterPort() error {
 		if !l.Loopback() && !secured && certs == nil {
 			return fmt.Errorf("listener.%s.%s = %s is reachable from other machines: set distributed_cookie (the same on every node) or certificates for listener.vmqs first", l.Type, l.Name, l.Address)
 		}
-		ln, err := net.Listen("tcp", l.Address)
+		ln, err := b.sys.Listen("tcp", l.Address)
 		if err != nil {
 			return bindError("listener."+l.Type+"."+l.Name, l.Address, err)
 		}
@@ -54,12 +54,11 @@ func (b *Broker) openClusterPort() error {
 			b.address = ln.Addr().String()
 		}
 	}
-	dialer := &net.Dialer{Timeout: 5 * time.Second, KeepAlive: 15 * time.Second}
 	port, err := peer.New(peer.Config{
 		Identity: peer.Identity{Node: b.id.node, Name: b.name, Incarnation: b.id.incarnation, Version: version.String(), Address: b.address},
-		Secret:   peer.NewSecret(b.cfg.String("distributed_cookie")), TLS: certs,
+		Secret:   b.sys.Secret(b.cfg.String("distributed_cookie")), TLS: certs,
 		Dial: func(ctx context.Context, address string) (net.Conn, error) {
-			return dialer.DialContext(ctx, "tcp", address)
+			return b.sys.Dial(ctx, "tcp", address)
 		},
 		OnLink: func(node message.NodeID, incarnation uint32, up bool) {
 			b.cluster.OnLink(node, incarnation, up)
@@ -128,7 +127,7 @@ func (b *Broker) openMetadata() error {
 	})
 	b.onClose(func() { _ = transport.Close() })
 	store, err := meta.Open(meta.Config{
-		Dir: b.id.dir, NodeID: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
+		Dir: b.id.dir, Disk: b.sys.Disk, NodeID: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
 		Incarnation: b.id.incarnation,
 		OnIncarnation: func(n uint32) {
 			if err := b.id.setIncarnation(n); err != nil {
@@ -214,7 +213,7 @@ func (b *Broker) serveAdmin(group *errgroup.Group) error {
 	}
 	b.admin = srv
 	socket := b.cfg.String("admin.socket")
-	ln, err := listenUnix(socket, b.cfg.String("admin.socket.group"))
+	ln, err := b.sys.ListenAdmin(socket, b.cfg.String("admin.socket.group"))
 	if err != nil {
 		return err
 	}
@@ -231,7 +230,7 @@ func (b *Broker) serveAdmin(group *errgroup.Group) error {
 	if err != nil {
 		return err
 	}
-	tcp, err := net.Listen(address.Network, address.Address)
+	tcp, err := b.sys.Listen(address.Network, address.Address)
 	if err != nil {
 		return bindError("admin.listener", address.Address, err)
 	}

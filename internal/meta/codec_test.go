@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/mqadmin/mqadmin/internal/message"
@@ -133,7 +134,7 @@ func FuzzReadSnapshot(f *testing.F) {
 
 func FuzzDecodeJournal(f *testing.F) {
 	path := filepath.Join(f.TempDir(), "j")
-	j, _, err := openJournal(path)
+	j, _, err := openJournal(vfs.Default, path)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -164,7 +165,7 @@ func FuzzDecodeJournal(f *testing.F) {
 
 func TestJournalLosesOnlyItsTornEnd(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "j")
-	j, got, err := openJournal(path)
+	j, got, err := openJournal(vfs.Default, path)
 	if err != nil || len(got) != 0 {
 		t.Fatal(got, err)
 	}
@@ -173,17 +174,17 @@ func TestJournalLosesOnlyItsTornEnd(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(j.file.Truncate(j.size-1), j.close()); err != nil {
+	if err := errors.Join(j.close(), os.Truncate(path, j.size-1)); err != nil {
 		t.Fatal(err)
 	}
-	j, got, err = openJournal(path)
+	j, got, err = openJournal(vfs.Default, path)
 	if err != nil || len(got) != 2 {
 		t.Fatal(len(got), err)
 	}
 	if err := errors.Join(j.append([]*metapb.Command{retainedCmd("t", "p")}), j.close()); err != nil {
 		t.Fatal(err)
 	}
-	j, got, err = openJournal(path)
+	j, got, err = openJournal(vfs.Default, path)
 	if err != nil || len(got) != 3 || got[2].GetSetRetained() == nil {
 		t.Fatal(len(got), err)
 	}

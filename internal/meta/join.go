@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"github.com/mqadmin/mqadmin/internal/file"
 	"github.com/mqadmin/mqadmin/internal/logging"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
@@ -28,41 +29,15 @@ func (s *Store) path(name string) string { return filepath.Join(s.cfg.Dir, name)
 
 // writeJoin replaces the join file durably.
 func (s *Store) writeJoin(phase string) error {
-	tmp := s.path(joinFile + ".new")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("noting the join: %w", err)
-	}
-	_, err = f.WriteString(phase)
-	if err == nil {
-		err = f.Sync()
-	}
-	if cerr := f.Close(); err == nil {
-		err = cerr
-	}
-	if err == nil {
-		err = os.Rename(tmp, s.path(joinFile))
-	}
-	if err == nil {
-		err = syncDir(s.cfg.Dir)
-	}
-	if err != nil {
+	if err := file.Replace(s.cfg.Disk.FS(), s.path(joinFile), []byte(phase)); err != nil {
 		return fmt.Errorf("noting the join: %w", err)
 	}
 	return nil
 }
 
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
-}
-
 // recoverJoin finishes what a join in a former process has left.
 func (s *Store) recoverJoin() error {
-	b, err := os.ReadFile(s.path(joinFile))
+	b, err := file.Read(s.cfg.Disk.FS(), s.path(joinFile))
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -78,11 +53,11 @@ func (s *Store) recoverJoin() error {
 
 // restoreFormer makes the former directory the valid one again.
 func (s *Store) restoreFormer() error {
-	if _, err := os.Stat(s.path(formerDir)); err == nil {
-		if err := os.RemoveAll(s.path(raftDir)); err != nil {
+	if fs := s.cfg.Disk.FS(); file.Exists(fs, s.path(formerDir)) {
+		if err := fs.RemoveAll(s.path(raftDir)); err != nil {
 			return fmt.Errorf("going back to the former metadata: %w", err)
 		}
-		if err := os.Rename(s.path(formerDir), s.path(raftDir)); err != nil {
+		if err := fs.Rename(s.path(formerDir), s.path(raftDir)); err != nil {
 			return fmt.Errorf("going back to the former metadata: %w", err)
 		}
 	}
@@ -90,19 +65,19 @@ func (s *Store) restoreFormer() error {
 }
 
 func (s *Store) forgetJoin() error {
-	if err := os.Remove(s.path(joinFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := s.cfg.Disk.FS().Remove(s.path(joinFile)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("ending a join: %w", err)
 	}
-	return syncDir(s.cfg.Dir)
+	return file.SyncDir(s.cfg.Disk.FS(), s.cfg.Dir)
 }
 
 // loadFormer reads the state to merge from the former directory.
 func (s *Store) loadFormer() error {
 	dir := s.path(formerDir)
-	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
+	if !file.Exists(s.cfg.Disk.FS(), dir) {
 		return s.forgetJoin() // merged already
 	}
-	st, err := readDirectory(dir, s.cfg.SegmentBytes, logging.HCLog(s.log.With("part", "former")))
+	st, err := readDirectory(s.cfg.Disk, dir, s.cfg.SegmentBytes, logging.HCLog(s.log.With("part", "former")))
 	if err != nil {
 		return fmt.Errorf("reading the former metadata: %w", err)
 	}
@@ -154,7 +129,7 @@ func (s *Store) prepareJoin() error {
 	if err := old.close(); err != nil {
 		s.log.Warn("stopping the former raft", "error", err)
 	}
-	if err := os.Rename(s.path(raftDir), s.path(formerDir)); err != nil {
+	if err := s.cfg.Disk.FS().Rename(s.path(raftDir), s.path(formerDir)); err != nil {
 		return errors.Join(fmt.Errorf("putting the former metadata aside: %w", err), s.abortJoin())
 	}
 	n, err := s.startNode(s.path(raftDir), false)
@@ -319,7 +294,7 @@ func (s *Store) Merge(ctx context.Context) (MergeResult, error) {
 	if err := g.Wait(); err != nil {
 		return out, fmt.Errorf("merging retained messages: %w", err)
 	}
-	if err := os.RemoveAll(s.path(formerDir)); err != nil {
+	if err := s.cfg.Disk.FS().RemoveAll(s.path(formerDir)); err != nil {
 		return out, fmt.Errorf("forgetting the former metadata: %w", err)
 	}
 	s.mu.Lock()

@@ -8,8 +8,10 @@ import (
 	"hash/crc32"
 	"os"
 
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/mqadmin/mqadmin/internal/file"
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
 )
 
@@ -24,19 +26,24 @@ const (
 	maxFrame = 257 << 20
 )
 
-var errJournal = errors.New("overlay journal has an unknown format")
+var (
+	errJournal     = errors.New("overlay journal has an unknown format")
+	errJournalLost = errors.New("overlay journal could not be written before; see the log for the cause and restart the node")
+)
 
 // journal keeps on disk what was answered without quorum until a quorum has
 // it.
 type journal struct {
-	file *os.File
+	fs   vfs.FS
+	path string
+	file vfs.File
 	size int64
 }
 
 // openJournal opens or makes the journal and returns the commands in it. A
 // torn frame at the end was never answered and is cut off.
-func openJournal(path string) (*journal, []*metapb.Command, error) {
-	b, err := os.ReadFile(path)
+func openJournal(fs vfs.FS, path string) (*journal, []*metapb.Command, error) {
+	b, err := file.Read(fs, path)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, nil, fmt.Errorf("opening overlay journal: %w", err)
 	}
@@ -44,21 +51,11 @@ func openJournal(path string) (*journal, []*metapb.Command, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening overlay journal: %w", err)
 	}
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
-	if err != nil {
-		return nil, nil, fmt.Errorf("opening overlay journal: %w", err)
-	}
-	j := &journal{file: f, size: int64(good)}
+	j := &journal{fs: fs, path: path}
 	if good == 0 {
-		if _, err := f.WriteAt(append([]byte(journalMagic), journalFormat), 0); err != nil {
-			return nil, nil, errors.Join(fmt.Errorf("opening overlay journal: %w", err), f.Close())
-		}
-		j.size = int64(journalHeader)
+		b, good = append([]byte(journalMagic), journalFormat), journalHeader
 	}
-	if err := j.cut(j.size); err != nil {
-		return nil, nil, errors.Join(err, f.Close())
-	}
-	return j, commands, nil
+	return j, commands, j.rewrite(b[:good])
 }
 
 // decodeJournal reads the file's bytes and says how many are good.
@@ -108,6 +105,9 @@ func (j *journal) append(commands []*metapb.Command) error {
 	if len(out) == 0 {
 		return nil
 	}
+	if j.file == nil {
+		return errJournalLost
+	}
 	if _, err := j.file.WriteAt(out, j.size); err != nil {
 		return fmt.Errorf("writing overlay journal: %w", err)
 	}
@@ -123,21 +123,34 @@ func (j *journal) clear() error {
 	if j.size == int64(journalHeader) {
 		return nil
 	}
-	return j.cut(int64(journalHeader))
+	return j.rewrite(append([]byte(journalMagic), journalFormat))
 }
 
-func (j *journal) cut(size int64) error {
-	if err := j.file.Truncate(size); err != nil {
+// rewrite replaces the whole content.
+func (j *journal) rewrite(content []byte) (err error) {
+	if j.file != nil {
+		err = j.file.Close()
+		j.file = nil
+	}
+	if err == nil {
+		err = file.Replace(j.fs, j.path, content)
+	}
+	if err == nil {
+		j.file, err = j.fs.OpenReadWrite(j.path, vfs.WriteCategoryUnspecified)
+	}
+	if err != nil {
 		return fmt.Errorf("cutting overlay journal: %w", err)
 	}
-	if err := j.file.Sync(); err != nil {
-		return fmt.Errorf("cutting overlay journal: %w", err)
-	}
-	j.size = size
+	j.size = int64(len(content))
 	return nil
 }
 
-func (j *journal) close() error { return j.file.Close() }
+func (j *journal) close() error {
+	if j.file == nil { // a rewrite failed
+		return nil
+	}
+	return j.file.Close()
+}
 
 // reviveJournal makes ops of a former process's journal. Its connections are
 // gone: each session that it registered is released behind that.

@@ -43,6 +43,8 @@ const (
 type Config struct {
 	// Dir is the directory of the Raft log, snapshots and the overlay journal.
 	Dir string
+	// Disk holds it; nil for the operating system's.
+	Disk Disk
 	// NodeID was drawn when the data directory was made.
 	NodeID message.NodeID
 	// Name is the node's name for people, Address where its cluster port is

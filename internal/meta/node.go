@@ -40,7 +40,7 @@ type node struct {
 	id    raft.ServerID
 	raft  *raft.Raft
 	log   *timedLog
-	snaps *raft.FileSnapshotStore
+	snaps raft.SnapshotStore
 	trans *transport
 	fsm   *fsm
 	// fresh: the directory was empty and a cluster of one was made.
@@ -51,18 +51,18 @@ type node struct {
 // if bootstrap is set, else it waits for a leader.
 func (s *Store) startNode(dir string, bootstrap bool) (_ *node, err error) {
 	hl := logging.HCLog(slog.New(newQuiet(s.log.Handler())).With("part", "raft"))
-	l, err := openLog(filepath.Join(dir, logDir), s.cfg.SegmentBytes, hl.Named("wal"))
+	l, err := s.cfg.Disk.OpenLog(filepath.Join(dir, logDir), s.cfg.SegmentBytes, hl.Named("wal"))
 	if err != nil {
 		return nil, err
 	}
-	n := &node{id: raft.ServerID(s.cfg.NodeID.String()), log: &timedLog{logStore: l}}
+	n := &node{id: raft.ServerID(s.cfg.NodeID.String()), log: &timedLog{LogStore: l}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())
 		}
 	}()
-	if n.snaps, err = raft.NewFileSnapshotStoreWithLogger(dir, snapshotKeep, hl.Named("snapshot")); err != nil {
-		return nil, fmt.Errorf("opening metadata snapshots: %w", err)
+	if n.snaps, err = s.cfg.Disk.OpenSnapshots(dir, snapshotKeep, hl.Named("snapshot")); err != nil {
+		return nil, err
 	}
 	cache, err := raft.NewLogCache(cachedEntries, n.log)
 	if err != nil {

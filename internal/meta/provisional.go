@@ -76,15 +76,15 @@ func replayLog(l raft.LogStore, st *state) error {
 }
 
 // readDirectory reads the state of a data directory that no Raft runs on.
-func readDirectory(dir string, segmentBytes int, hl hclog.Logger) (_ *state, err error) {
-	l, err := openLog(filepath.Join(dir, logDir), segmentBytes, hl)
+func readDirectory(disk Disk, dir string, segmentBytes int, hl hclog.Logger) (_ *state, err error) {
+	l, err := disk.OpenLog(filepath.Join(dir, logDir), segmentBytes, hl)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
-	snaps, err := raft.NewFileSnapshotStoreWithLogger(dir, snapshotKeep, hl)
+	snaps, err := disk.OpenSnapshots(dir, snapshotKeep, hl)
 	if err != nil {
-		return nil, fmt.Errorf("opening metadata snapshots: %w", err)
+		return nil, err
 	}
 	st := newState()
 	list, err := snaps.List()

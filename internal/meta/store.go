@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -15,6 +14,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/mqadmin/mqadmin/internal/file"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
 	"github.com/mqadmin/mqadmin/internal/metrics"
@@ -109,6 +109,7 @@ func newStore(cfg Config) *Store {
 	setDefault(&cfg.SnapshotBytes, DefaultSnapshotBytes)
 	setDefault(&cfg.SnapshotRate, DefaultSnapshotRate)
 	setDefault(&cfg.Incarnation, 1)
+	setDefault[Disk](&cfg.Disk, osDisk{})
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -136,13 +137,13 @@ func (s *Store) open() error {
 	if s.cfg.NodeID == 0 || s.cfg.Address == "" || s.cfg.Transport == nil {
 		return errors.New("metadata store: node id, address and transport are required")
 	}
-	if err := os.MkdirAll(s.cfg.Dir, 0o700); err != nil {
+	if err := file.MkdirAll(s.cfg.Disk.FS(), s.cfg.Dir, 0o700); err != nil {
 		return fmt.Errorf("opening metadata store: %w", err)
 	}
 	if err := s.recoverJoin(); err != nil {
 		return err
 	}
-	j, commands, err := openJournal(filepath.Join(s.cfg.Dir, journalFile))
+	j, commands, err := openJournal(s.cfg.Disk.FS(), filepath.Join(s.cfg.Dir, journalFile))
 	if err != nil {
 		return err
 	}
