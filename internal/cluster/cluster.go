@@ -113,10 +113,10 @@ type Cluster struct {
 	log      *slog.Logger
 	ctx      context.Context
 	stop     context.CancelFunc
-	wg       sync.WaitGroup
-	ends     sync.WaitGroup // ends of connections being noted
-	endings  endings        // those among them that end a session
-	changing sync.Mutex     // one join or leave at a time
+	wg       group
+	ends     group      // ends of connections being noted
+	endings  endings    // those among them that end a session
+	changing sync.Mutex // one join or leave at a time
 	// reconciling is held while disk and registry are compared.
 	reconciling sync.Mutex
 	cordoned    atomic.Bool
@@ -153,8 +153,8 @@ func (c *Cluster) Run(ctx context.Context) error {
 	c.wg.Go(c.watchNodes)
 	<-ctx.Done()
 	c.stop()
-	c.ends.Wait()
-	c.wg.Wait()
+	c.ends.Close()
+	c.wg.Close()
 	return nil
 }
 

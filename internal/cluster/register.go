@@ -181,17 +181,7 @@ func (s *endings) wait(ctx context.Context, id message.SessionID) error {
 
 // Flush waits until the ends of connections are noted in the cluster, or ctx
 // ends.
-func (c *Cluster) Flush(ctx context.Context) {
-	done := make(chan struct{})
-	go func() {
-		c.ends.Wait()
-		close(done)
-	}()
-	select {
-	case <-done:
-	case <-ctx.Done():
-	}
-}
+func (c *Cluster) Flush(ctx context.Context) { c.ends.Wait(ctx) }
 
 // over reports whether the session has gone on without this connection.
 func over(err error) bool {

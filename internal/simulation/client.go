@@ -215,12 +215,12 @@ func (cl *Client) Open() int {
 }
 
 // ask sends a request and waits for its answer.
-func (cl *Client) ask(what string, request func(pid uint16) packet.Packet) ([]packet.Reason, error) {
+func (cl *Client) ask(what string, request func(pid uint16) packet.Packet) error {
 	cl.mu.Lock()
 	conn, gone, number := cl.conn, cl.gone, cl.number
 	if conn == nil {
 		cl.mu.Unlock()
-		return nil, ErrGone
+		return ErrGone
 	}
 	pid := cl.nextPID()
 	answer := make(chan []packet.Reason, 1)
@@ -235,31 +235,29 @@ func (cl *Client) ask(what string, request func(pid uint16) packet.Packet) ([]pa
 		cl.c.History.Add(cl.ID, "%s: %x", what, r)
 		for _, x := range r {
 			if x.Failed() {
-				return r, &RefusedError{x}
+				return &RefusedError{x}
 			}
 		}
-		return r, nil
+		return nil
 	case <-gone:
-		return nil, ErrGone
+		return ErrGone
 	case <-timer.C:
-		return nil, ErrNoReply
+		return ErrNoReply
 	}
 }
 
 // Subscribe returns when SUBACK is there.
 func (cl *Client) Subscribe(filter string, qos byte) error {
-	_, err := cl.ask("SUBSCRIBE "+filter, func(pid uint16) packet.Packet {
+	return cl.ask("SUBSCRIBE "+filter, func(pid uint16) packet.Packet {
 		return &packet.Subscribe{PacketID: pid, Subscriptions: []message.Subscription{{Filter: filter, QoS: qos}}}
 	})
-	return err
 }
 
 // Unsubscribe returns when UNSUBACK is there.
 func (cl *Client) Unsubscribe(filter string) error {
-	_, err := cl.ask("UNSUBSCRIBE "+filter, func(pid uint16) packet.Packet {
+	return cl.ask("UNSUBSCRIBE "+filter, func(pid uint16) packet.Packet {
 		return &packet.Unsubscribe{PacketID: pid, Filters: []string{filter}}
 	})
-	return err
 }
 
 // nextPID returns a free packet identifier; the caller holds mu.
