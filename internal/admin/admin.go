@@ -46,6 +46,10 @@ type Sessions interface {
 	// reader of the list likes, so no lock may be held around it. Sessions
 	// outside scope may be left out; those that are not are filtered here.
 	Each(ctx context.Context, scope Scope, fn func(*Session) bool) error
+	// Locate returns the names of the members that may have sessions of
+	// scope.ClientID, which is not nil. It is false when that is not known,
+	// because the registry may be stale.
+	Locate(scope Scope) (nodes []string, ok bool)
 	// Subscriptions returns those of one session, in any fixed order. A
 	// session that is gone has none.
 	Subscriptions(ctx context.Context, id message.SessionID) ([]message.Subscription, error)
@@ -215,11 +219,15 @@ type Pong struct {
 	Ready         bool
 }
 
-// Scope says which sessions a query can be about at all. A nil field does not
+// Scope says which sessions a query can be about at all. A zero field does not
 // restrict.
 type Scope struct {
 	ClientID   *string
 	Mountpoint *string
+	// From is where to begin, inclusive.
+	From message.SessionID
+	// Accept tells which ones are of interest, before anything of them is read.
+	Accept func(message.SessionID) bool
 }
 
 // Session is one session of this node, online or offline.

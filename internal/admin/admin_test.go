@@ -35,6 +35,7 @@ type fake struct {
 	subs       func(context.Context, message.SessionID) ([]message.Subscription, error)
 	msgs       func(context.Context, message.SessionID) ([]QueuedMessage, error)
 	scope      func(Scope)
+	locate     func(Scope) ([]string, bool)
 	sessions   []*Session
 }
 
@@ -59,6 +60,13 @@ func (f *fake) Each(_ context.Context, s Scope, fn func(*Session) bool) error {
 		}
 	}
 	return nil
+}
+
+func (f *fake) Locate(s Scope) ([]string, bool) {
+	if f.locate == nil {
+		return nil, false
+	}
+	return f.locate(s)
 }
 
 func (f *fake) Subscriptions(ctx context.Context, id message.SessionID) ([]message.Subscription, error) {

@@ -33,6 +33,15 @@ type field struct {
 	fill  fill
 }
 
+// sessionSchema describes the rows of session show.
+var sessionSchema = &schema{
+	noun:     "sessions",
+	row:      (*pb.SessionRow)(nil).ProtoReflect().Type(),
+	defaults: []string{"client_id", "is_online", "mountpoint", "peer_host", "peer_port", "user"},
+	keys:     []string{"mountpoint", "client_id", "node"},
+	detail:   func(field string) bool { return rowFields[field].group != ofSession },
+}
+
 // rowFields fills SessionRow by field name; a test proves it complete.
 var rowFields = map[string]field{
 	"node":             {ofSession, func(r *pb.SessionRow, s *source) { r.Node = &s.session.Node }},

@@ -6,10 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 )
@@ -25,10 +27,10 @@ type feed struct {
 }
 
 // sessions answers a query: the rows of this node and, unless q is local, of
-// all others, merged by mountpoint, client id and node. What is held in memory
+// those others that may have some, merged in order. What is held in memory
 // is a few rows of each node, however long the list. A member that fails is
 // named in the summary; a failure of this node ends the call.
-func (s *Server) sessions(ctx context.Context, q *query, emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
+func (s *Server) sessions(ctx context.Context, q *sessionQuery, emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -38,27 +40,21 @@ func (s *Server) sessions(ctx context.Context, q *query, emit func(*pb.SessionRo
 		return s.walk(ctx, q, emit)
 	})
 	feeds := []*feed{local}
-	if s.cfg.Peers != nil && !q.localOnly {
-		for _, name := range s.cfg.Peers.Names() {
-			feeds = append(feeds, s.start(ctx, &wg, name, func(emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
-				return s.ask(ctx, name, q, emit)
-			}))
-		}
+	for _, name := range s.asked(q) {
+		feeds = append(feeds, s.start(ctx, &wg, name, func(emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
+			return s.ask(ctx, name, q, emit)
+		}))
 	}
-	sum := &pb.ShowSessionsSummary{}
-	for row := next(feeds); row != nil; row = next(feeds) {
-		if sum.GetShown() >= q.limit {
-			continue // the feeds still count
-		}
-		sum.Shown++
-		m := row.ProtoReflect()
-		for _, fd := range q.strip {
-			m.Clear(fd)
-		}
-		if err := emit(row); err != nil {
+	out := newOutlet(q.query, func(m proto.Message) error { return emit(m.(*pb.SessionRow)) }) //nolint:forcetypeassert // feeds have no others
+	for row := next(feeds, q.rowOrder()); row != nil; row = next(feeds, q.rowOrder()) {
+		if err := out.add(row); err != nil { // once it is full the feeds still count
 			return nil, err
 		}
 	}
+	if err := out.close(); err != nil {
+		return nil, err
+	}
+	sum := &pb.ShowSessionsSummary{Shown: out.shown, Before: out.before()}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -73,7 +69,27 @@ func (s *Server) sessions(ctx context.Context, q *query, emit func(*pb.SessionRo
 		sum.Total += f.sum.GetTotal()
 		sum.Skipped += f.sum.GetSkipped()
 	}
-	return sum, nil
+	var err error
+	sum.NextPageToken, err = out.next(sum.GetTotal(), q.request)
+	sum.Total += sum.GetBefore()
+	return sum, err
+}
+
+// asked returns the other members that a query is about: all, or for one client
+// id those that the registry names.
+func (s *Server) asked(q *sessionQuery) []string {
+	if s.cfg.Peers == nil || q.localOnly {
+		return nil
+	}
+	names := s.cfg.Peers.Names()
+	if q.scope.ClientID == nil {
+		return names
+	}
+	found, ok := s.cfg.Sessions.Locate(q.scope)
+	if !ok {
+		return names
+	}
+	return slices.DeleteFunc(names, func(n string) bool { return !slices.Contains(found, n) })
 }
 
 func (s *Server) start(ctx context.Context, wg *sync.WaitGroup, name string,
@@ -107,13 +123,13 @@ func (s *Server) guardFeed(run func() (*pb.ShowSessionsSummary, error)) (sum *pb
 }
 
 // next takes the smallest of the feeds' first rows; nil when all have ended.
-func next(feeds []*feed) *pb.SessionRow {
+func next(feeds []*feed, order func(a, b *pb.SessionRow) int) *pb.SessionRow {
 	var least *feed
 	for _, f := range feeds {
 		if f.head == nil {
 			f.head = <-f.rows // nil once closed
 		}
-		if f.head != nil && (least == nil || compareRows(f.head, least.head) < 0) {
+		if f.head != nil && (least == nil || order(f.head, least.head) < 0) {
 			least = f
 		}
 	}
@@ -123,6 +139,14 @@ func next(feeds []*feed) *pb.SessionRow {
 	row := least.head
 	least.head = nil
 	return row
+}
+
+// rowOrder is the order of the rows; that of the keys without reflection.
+func (q *sessionQuery) rowOrder() func(a, b *pb.SessionRow) int {
+	if !q.sorted {
+		return compareRows
+	}
+	return func(a, b *pb.SessionRow) int { return q.compare(a, b) }
 }
 
 func compareRows(a, b *pb.SessionRow) int {
@@ -137,7 +161,7 @@ func compareRows(a, b *pb.SessionRow) int {
 var errSilent = errors.New("no answer")
 
 // ask lets another member answer the same query about itself.
-func (s *Server) ask(ctx context.Context, name string, q *query, emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
+func (s *Server) ask(ctx context.Context, name string, q *sessionQuery, emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silence := time.AfterFunc(s.cfg.PeerTimeout, func() {
@@ -153,7 +177,7 @@ func (s *Server) ask(ctx context.Context, name string, q *query, emit func(*pb.S
 
 // receive runs the timer silence only while it waits for the member, not while
 // the reader of the list is slow.
-func (s *Server) receive(ctx context.Context, name string, q *query, emit func(*pb.SessionRow) error, silence *time.Timer) (*pb.ShowSessionsSummary, error) {
+func (s *Server) receive(ctx context.Context, name string, q *sessionQuery, emit func(*pb.SessionRow) error, silence *time.Timer) (*pb.ShowSessionsSummary, error) {
 	conn, err := s.cfg.Peers.Conn(ctx, name)
 	if err != nil {
 		return nil, err

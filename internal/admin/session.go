@@ -18,7 +18,7 @@ type sessionService struct {
 const batchRows = 64
 
 func (ss sessionService) ShowSessions(req *pb.ShowSessionsRequest, stream grpc.ServerStreamingServer[pb.ShowSessionsResponse]) error {
-	q, err := newQuery(req)
+	q, err := newSessionQuery(req)
 	if err != nil {
 		return err
 	}

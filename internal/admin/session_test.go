@@ -73,12 +73,12 @@ func online(node, client, user string, port uint16) *Session {
 	}
 }
 
-func eq(field, value string) *pb.SessionFilter {
-	return &pb.SessionFilter{Field: field, Operator: pb.SessionFilter_OPERATOR_EQUAL, Value: value}
+func eq(field, value string) *pb.Filter {
+	return &pb.Filter{Field: field, Operator: pb.Filter_OPERATOR_EQUAL, Value: value}
 }
 
-func re(field, value string) *pb.SessionFilter {
-	return &pb.SessionFilter{Field: field, Operator: pb.SessionFilter_OPERATOR_MATCH, Value: value}
+func re(field, value string) *pb.Filter {
+	return &pb.Filter{Field: field, Operator: pb.Filter_OPERATOR_MATCH, Value: value}
 }
 
 func threeSessions() *fake {
@@ -107,19 +107,19 @@ func TestFiltersAndFields(t *testing.T) {
 	conn := start(t, threeSessions(), nil, as(adminID))
 	for name, tc := range map[string]struct {
 		fields  []string
-		filters []*pb.SessionFilter
+		filters []*pb.Filter
 		want    []string
 	}{
 		"one column":            {[]string{"client_id"}, nil, []string{`client_id:"a1"`, `client_id:"a2"`, `client_id:"b1"`}},
-		"text equals":           {[]string{"client_id"}, []*pb.SessionFilter{eq("user", "bob")}, []string{`client_id:"a2"`}},
-		"boolean equals":        {[]string{"client_id"}, []*pb.SessionFilter{eq("is_online", "false")}, []string{`client_id:"b1"`}},
-		"integer equals":        {[]string{"client_id"}, []*pb.SessionFilter{eq("peer_port", "1")}, []string{`client_id:"a1"`}},
-		"regular expression":    {[]string{"client_id"}, []*pb.SessionFilter{re("client_id", "^a"), re("user", "n")}, []string{`client_id:"a1"`}},
-		"a row per sub":         {[]string{"topic"}, []*pb.SessionFilter{eq("client_id", "a1")}, []string{`topic:"x/#"`, `topic:"y"`}},
-		"a column hides no row": {[]string{"client_id", "topic"}, []*pb.SessionFilter{eq("client_id", "a2")}, []string{`client_id:"a2"`}},
-		"filter on a sub":       {[]string{"client_id"}, []*pb.SessionFilter{eq("qos", "1")}, []string{`client_id:"a1"`}},
-		"messages":              {[]string{"payload", "routing_key"}, []*pb.SessionFilter{eq("payload", "p1")}, []string{`routing_key:"t" payload:"p1"`}},
-		"two rows of one match": {[]string{"client_id"}, []*pb.SessionFilter{re("topic", ".")}, []string{`client_id:"a1"`, `client_id:"a1"`}},
+		"text equals":           {[]string{"client_id"}, []*pb.Filter{eq("user", "bob")}, []string{`client_id:"a2"`}},
+		"boolean equals":        {[]string{"client_id"}, []*pb.Filter{eq("is_online", "false")}, []string{`client_id:"b1"`}},
+		"integer equals":        {[]string{"client_id"}, []*pb.Filter{eq("peer_port", "1")}, []string{`client_id:"a1"`}},
+		"regular expression":    {[]string{"client_id"}, []*pb.Filter{re("client_id", "^a"), re("user", "n")}, []string{`client_id:"a1"`}},
+		"a row per sub":         {[]string{"topic"}, []*pb.Filter{eq("client_id", "a1")}, []string{`topic:"x/#"`, `topic:"y"`}},
+		"a column hides no row": {[]string{"client_id", "topic"}, []*pb.Filter{eq("client_id", "a2")}, []string{`client_id:"a2"`}},
+		"filter on a sub":       {[]string{"client_id"}, []*pb.Filter{eq("qos", "1")}, []string{`client_id:"a1"`}},
+		"messages":              {[]string{"payload", "routing_key"}, []*pb.Filter{eq("payload", "p1")}, []string{`routing_key:"t" payload:"p1"`}},
+		"two rows of one match": {[]string{"client_id"}, []*pb.Filter{re("topic", ".")}, []string{`client_id:"a1"`, `client_id:"a1"`}},
 	} {
 		got, sum, err := list(t, conn, &pb.ShowSessionsRequest{Fields: tc.fields, Filters: tc.filters})
 		if err != nil {
@@ -138,12 +138,12 @@ func TestFiltersAndFields(t *testing.T) {
 func TestBadQueriesAreRefused(t *testing.T) {
 	conn := start(t, threeSessions(), nil, as(adminID))
 	for reason, reqs := range map[string][]*pb.ShowSessionsRequest{
-		"UNKNOWN_FIELD": {{Fields: []string{"nope"}}, {Filters: []*pb.SessionFilter{eq("nope", "1")}}},
+		"UNKNOWN_FIELD": {{Fields: []string{"nope"}}, {Filters: []*pb.Filter{eq("nope", "1")}}},
 		"INVALID_ARGUMENT": {
-			{Filters: []*pb.SessionFilter{eq("is_online", "maybe")}},
-			{Filters: []*pb.SessionFilter{eq("peer_port", "many")}},
-			{Filters: []*pb.SessionFilter{re("user", "(")}},
-			{Filters: []*pb.SessionFilter{{Field: "user"}}},
+			{Filters: []*pb.Filter{eq("is_online", "maybe")}},
+			{Filters: []*pb.Filter{eq("peer_port", "many")}},
+			{Filters: []*pb.Filter{re("user", "(")}},
+			{Filters: []*pb.Filter{{Field: "user"}}},
 			{RowTimeout: durationpb.New(-1)},
 		},
 	} {
@@ -172,7 +172,7 @@ func TestScopeIsHandedDown(t *testing.T) {
 		}
 	}
 	conn := start(t, f, nil, as(adminID))
-	if _, _, err := list(t, conn, &pb.ShowSessionsRequest{Filters: []*pb.SessionFilter{eq("client_id", "a1")}}); err != nil || got != "a1" {
+	if _, _, err := list(t, conn, &pb.ShowSessionsRequest{Filters: []*pb.Filter{eq("client_id", "a1")}}); err != nil || got != "a1" {
 		t.Errorf("scope %q, %v", got, err)
 	}
 }
@@ -277,7 +277,7 @@ func BenchmarkShowSessions(b *testing.B) {
 	for i := range 100_000 {
 		f.sessions = append(f.sessions, online("n1", fmt.Sprintf("client-%06d", i), "u", 1))
 	}
-	q, err := newQuery(&pb.ShowSessionsRequest{Filters: []*pb.SessionFilter{re("client_id", "9$")}, Limit: 1000})
+	q, err := newSessionQuery(&pb.ShowSessionsRequest{Filters: []*pb.Filter{re("client_id", "9$")}, Limit: 1000})
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -1,22 +1,18 @@
 package broker
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"google.golang.org/grpc"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/admin"
 	"github.com/mqadmin/mqadmin/internal/cluster"
-	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 	"github.com/mqadmin/mqadmin/internal/peer"
-	"github.com/mqadmin/mqadmin/internal/session"
 	"github.com/mqadmin/mqadmin/internal/version"
 )
 
@@ -163,109 +159,6 @@ func (a nodeAPI) Ping(context.Context) (admin.Pong, error) {
 	return admin.Pong{Node: a.b.name, Version: version.String(), Ready: a.b.router.Ready()}, nil
 }
 
-// sessionAPI implements admin.Sessions.
-type sessionAPI struct{ b *Broker }
-
-// Each implements admin.Sessions.
-func (a sessionAPI) Each(ctx context.Context, scope admin.Scope, fn func(*admin.Session) bool) error {
-	if scope.ClientID != nil && scope.Mountpoint != nil {
-		if i, ok := a.b.sessions.Get(message.SessionID{Mountpoint: *scope.Mountpoint, ClientID: *scope.ClientID}); ok {
-			fn(a.row(i))
-		}
-		return nil
-	}
-	var infos []session.Info
-	a.b.sessions.Each(func(i session.Info) bool {
-		infos = append(infos, i)
-		return ctx.Err() == nil
-	})
-	sortInfos(infos)
-	for _, i := range infos {
-		if ctx.Err() != nil || !fn(a.row(i)) {
-			return ctx.Err()
-		}
-	}
-	return nil
-}
-
-func (a sessionAPI) row(i session.Info) *admin.Session {
-	s := &admin.Session{
-		ID: i.ID, Node: a.b.name, QueueName: "queue " + i.ID.String(), State: i.State, DeliverMode: i.DeliverMode,
-		OfflineMessages: int64(i.OfflineMessages), OnlineMessages: int64(i.OnlineMessages), CleanSession: i.CleanSession,
-		Plugin: i.Plugin, StartedAt: i.QueueStartedAt,
-	}
-	if i.Online {
-		s.Connections = connections(i)
-	}
-	return s
-}
-
-// connections lists those of a session; what waits for acknowledgements is told
-// of the session as a whole, with the newest.
-func connections(i session.Info) []admin.Connection {
-	list := make([]admin.Connection, max(len(i.Connections), 1))
-	for k := range list {
-		list[k].Name = "connection " + i.ID.String()
-		if k >= len(i.Connections) {
-			break // it is being taken over
-		}
-		c := i.Connections[k]
-		list[k].User, list[k].Protocol, list[k].StartedAt = c.User, byte(c.Protocol), c.StartedAt
-		if c.Peer.IsValid() {
-			list[k].PeerHost, list[k].PeerPort = c.Peer.Addr().String(), c.Peer.Port()
-		}
-	}
-	list[0].WaitingAcks = int64(i.WaitingAcks)
-	return list
-}
-
-// Subscriptions implements admin.Sessions.
-func (a sessionAPI) Subscriptions(_ context.Context, id message.SessionID) ([]message.Subscription, error) {
-	return a.b.router.Subscriptions(id), nil
-}
-
-// Messages implements admin.Sessions.
-func (a sessionAPI) Messages(_ context.Context, id message.SessionID) ([]admin.QueuedMessage, error) {
-	const page = 1000 // what one answer shows of a queue
-	stored, err := a.b.store.ReadQueue(id, 0, page)
-	if err != nil {
-		return nil, fmt.Errorf("reading the queue of %s: %w", id, err)
-	}
-	out := make([]admin.QueuedMessage, len(stored))
-	for i, s := range stored {
-		out[i] = admin.QueuedMessage{Message: s.Message, QoS: s.Entry.QoS, Dup: s.Entry.PacketID != 0}
-	}
-	return out, nil
-}
-
-// Disconnect implements admin.Sessions.
-func (a sessionAPI) Disconnect(ctx context.Context, r admin.DisconnectRequest) (admin.DisconnectResult, error) {
-	b := a.b
-	owner := b.cluster.Owner(r.ID)
-	res := admin.DisconnectResult{Node: owner}
-	if owner != "" && owner != b.name && !r.LocalOnly {
-		// The owner closes the connection; what is to be deleted is deleted in
-		// the metadata, by whichever node is asked.
-		remote, err := a.disconnectOn(ctx, owner, r.ID)
-		if err != nil && !r.Cleanup {
-			return res, err
-		}
-		res.Disconnected = remote.Disconnected
-	}
-	disconnected, cleaned, err := b.cluster.Disconnect(ctx, r.ID, r.Cleanup && !r.LocalOnly)
-	res.Disconnected = res.Disconnected || disconnected
-	res.Cleaned = cleaned
-	return res, err
-}
-
-func (a sessionAPI) disconnectOn(ctx context.Context, owner string, id message.SessionID) (admin.DisconnectResult, error) {
-	conn, err := peerAPI(a).Conn(ctx, owner)
-	if err != nil {
-		return admin.DisconnectResult{}, fmt.Errorf("reaching %s, which has the session: %w", owner, err)
-	}
-	return admin.DisconnectOn(ctx, conn, admin.DisconnectRequest{ID: id})
-}
-
 // peerAPI implements admin.Peers.
 type peerAPI struct{ b *Broker }
 
@@ -291,8 +184,4 @@ func (a peerAPI) Conn(ctx context.Context, name string) (grpc.ClientConnInterfac
 		}
 	}
 	return nil, fmt.Errorf("%s is not a member", name)
-}
-
-func sortInfos(infos []session.Info) {
-	slices.SortFunc(infos, func(x, y session.Info) int { return cmp.Compare(x.ID.Key(), y.ID.Key()) })
 }

@@ -148,6 +148,9 @@ func TestExamplesWork(t *testing.T) {
 			t.Errorf("example %q", line)
 			continue
 		}
+		for i, w := range words {
+			words[i] = strings.Trim(w, "'")
+		}
 		f.Globals = command.Globals{}
 		if code := execute(t.Context(), f, words[1:]); code != 0 {
 			t.Errorf("%s: exit %d: %s", line, code, stderr)

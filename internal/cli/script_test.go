@@ -184,6 +184,8 @@ func (b *broker) Each(_ context.Context, _ admin.Scope, fn func(*admin.Session) 
 	return nil
 }
 
+func (b *broker) Locate(admin.Scope) ([]string, bool) { return nil, false }
+
 func (b *broker) Subscriptions(context.Context, message.SessionID) ([]message.Subscription, error) {
 	return []message.Subscription{{Filter: "sensors/#", QoS: 2}}, nil
 }

@@ -45,6 +45,22 @@ func (s *Store) Subscriptions(id message.SessionID) []message.Subscription {
 // returns false, on a frozen view.
 func (s *Store) Sessions(from message.SessionID, fn func(*Session) bool) { s.View().Sessions(from, fn) }
 
+// Mountpoints returns those that sessions are registered with, in order. It
+// takes one look-up for each.
+func (s *Store) Mountpoints() (list []string) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for pivot, more := "", true; more; {
+		more = false
+		s.current().sessions.Ascend(pivot, func(_ string, e *Session) bool {
+			list = append(list, e.ID.Mountpoint)
+			pivot, more = e.ID.Mountpoint+"\x01", true // behind each key that begins with mountpoint and 0
+			return false
+		})
+	}
+	return list
+}
+
 // Member returns one member.
 func (s *Store) Member(id message.NodeID) (*Member, bool) {
 	s.mu.RLock()

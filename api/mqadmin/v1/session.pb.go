@@ -22,60 +22,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// How to compare.
-type SessionFilter_Operator int32
-
-const (
-	// Not set; refused.
-	SessionFilter_OPERATOR_UNSPECIFIED SessionFilter_Operator = 0
-	// The field equals the value.
-	SessionFilter_OPERATOR_EQUAL SessionFilter_Operator = 1
-	// The field, as text, contains a match of the regular expression (RE2
-	// syntax).
-	SessionFilter_OPERATOR_MATCH SessionFilter_Operator = 2
-)
-
-// Enum value maps for SessionFilter_Operator.
-var (
-	SessionFilter_Operator_name = map[int32]string{
-		0: "OPERATOR_UNSPECIFIED",
-		1: "OPERATOR_EQUAL",
-		2: "OPERATOR_MATCH",
-	}
-	SessionFilter_Operator_value = map[string]int32{
-		"OPERATOR_UNSPECIFIED": 0,
-		"OPERATOR_EQUAL":       1,
-		"OPERATOR_MATCH":       2,
-	}
-)
-
-func (x SessionFilter_Operator) Enum() *SessionFilter_Operator {
-	p := new(SessionFilter_Operator)
-	*p = x
-	return p
-}
-
-func (x SessionFilter_Operator) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (SessionFilter_Operator) Descriptor() protoreflect.EnumDescriptor {
-	return file_mqadmin_v1_session_proto_enumTypes[0].Descriptor()
-}
-
-func (SessionFilter_Operator) Type() protoreflect.EnumType {
-	return &file_mqadmin_v1_session_proto_enumTypes[0]
-}
-
-func (x SessionFilter_Operator) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use SessionFilter_Operator.Descriptor instead.
-func (SessionFilter_Operator) EnumDescriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{1, 0}
-}
-
 // ShowSessionsRequest chooses rows and columns.
 type ShowSessionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -85,14 +31,21 @@ type ShowSessionsRequest struct {
 	// per message.
 	Fields []string `protobuf:"bytes,1,rep,name=fields,proto3" json:"fields,omitempty"`
 	// Rows must pass all of them.
-	Filters []*SessionFilter `protobuf:"bytes,2,rep,name=filters,proto3" json:"filters,omitempty"`
-	// Most rows to send; 0 means 100.
+	Filters []*Filter `protobuf:"bytes,2,rep,name=filters,proto3" json:"filters,omitempty"`
+	// Most rows to send; 0 means 100. With order_by it is at most 10,000: the
+	// rest follows page by page.
 	Limit uint32 `protobuf:"varint,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Longest time to spend on reading the subscriptions and messages of one
 	// session, which is left out when it takes longer; default 100 ms.
 	RowTimeout *durationpb.Duration `protobuf:"bytes,4,opt,name=row_timeout,json=rowTimeout,proto3" json:"row_timeout,omitempty"`
 	// Ask only the answering node.
-	LocalOnly     bool `protobuf:"varint,5,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
+	LocalOnly bool `protobuf:"varint,5,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
+	// Order of the rows; empty means mountpoint, client id, node, which also
+	// decide between rows that are equal in these fields.
+	OrderBy []*Order `protobuf:"bytes,6,rep,name=order_by,json=orderBy,proto3" json:"order_by,omitempty"`
+	// ShowSessionsSummary.next_page_token of a former answer to the same
+	// question: the rows go on behind it.
+	PageToken     string `protobuf:"bytes,7,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -134,7 +87,7 @@ func (x *ShowSessionsRequest) GetFields() []string {
 	return nil
 }
 
-func (x *ShowSessionsRequest) GetFilters() []*SessionFilter {
+func (x *ShowSessionsRequest) GetFilters() []*Filter {
 	if x != nil {
 		return x.Filters
 	}
@@ -162,67 +115,16 @@ func (x *ShowSessionsRequest) GetLocalOnly() bool {
 	return false
 }
 
-// SessionFilter is a condition on one field. A field without a value passes
-// none.
-type SessionFilter struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a field of SessionRow.
-	Field string `protobuf:"bytes,1,opt,name=field,proto3" json:"field,omitempty"`
-	// How to compare.
-	Operator SessionFilter_Operator `protobuf:"varint,2,opt,name=operator,proto3,enum=mqadmin.v1.SessionFilter_Operator" json:"operator,omitempty"`
-	// What to compare with.
-	Value         string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *SessionFilter) Reset() {
-	*x = SessionFilter{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *SessionFilter) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*SessionFilter) ProtoMessage() {}
-
-func (x *SessionFilter) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[1]
+func (x *ShowSessionsRequest) GetOrderBy() []*Order {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
+		return x.OrderBy
 	}
-	return mi.MessageOf(x)
+	return nil
 }
 
-// Deprecated: Use SessionFilter.ProtoReflect.Descriptor instead.
-func (*SessionFilter) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *SessionFilter) GetField() string {
+func (x *ShowSessionsRequest) GetPageToken() string {
 	if x != nil {
-		return x.Field
-	}
-	return ""
-}
-
-func (x *SessionFilter) GetOperator() SessionFilter_Operator {
-	if x != nil {
-		return x.Operator
-	}
-	return SessionFilter_OPERATOR_UNSPECIFIED
-}
-
-func (x *SessionFilter) GetValue() string {
-	if x != nil {
-		return x.Value
+		return x.PageToken
 	}
 	return ""
 }
@@ -240,7 +142,7 @@ type ShowSessionsResponse struct {
 
 func (x *ShowSessionsResponse) Reset() {
 	*x = ShowSessionsResponse{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[2]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -252,7 +154,7 @@ func (x *ShowSessionsResponse) String() string {
 func (*ShowSessionsResponse) ProtoMessage() {}
 
 func (x *ShowSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[2]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -265,7 +167,7 @@ func (x *ShowSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ShowSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{2}
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ShowSessionsResponse) GetRows() []*SessionRow {
@@ -292,14 +194,18 @@ type ShowSessionsSummary struct {
 	// Sessions left out because of row_timeout.
 	Skipped uint64 `protobuf:"varint,3,opt,name=skipped,proto3" json:"skipped,omitempty"`
 	// Nodes that did not answer.
-	Failures      []*NodeFailure `protobuf:"bytes,4,rep,name=failures,proto3" json:"failures,omitempty"`
+	Failures []*NodeFailure `protobuf:"bytes,4,rep,name=failures,proto3" json:"failures,omitempty"`
+	// Names the rest for page_token; empty when there is none.
+	NextPageToken string `protobuf:"bytes,5,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	// Rows of former pages, which total counts too.
+	Before        uint64 `protobuf:"varint,6,opt,name=before,proto3" json:"before,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ShowSessionsSummary) Reset() {
 	*x = ShowSessionsSummary{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[3]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -311,7 +217,7 @@ func (x *ShowSessionsSummary) String() string {
 func (*ShowSessionsSummary) ProtoMessage() {}
 
 func (x *ShowSessionsSummary) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[3]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -324,7 +230,7 @@ func (x *ShowSessionsSummary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ShowSessionsSummary.ProtoReflect.Descriptor instead.
 func (*ShowSessionsSummary) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{3}
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ShowSessionsSummary) GetShown() uint64 {
@@ -355,59 +261,18 @@ func (x *ShowSessionsSummary) GetFailures() []*NodeFailure {
 	return nil
 }
 
-// NodeFailure tells that a node did not do its part.
-type NodeFailure struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the node.
-	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
-	// What went wrong, for people.
-	Message       string `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *NodeFailure) Reset() {
-	*x = NodeFailure{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[4]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *NodeFailure) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*NodeFailure) ProtoMessage() {}
-
-func (x *NodeFailure) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[4]
+func (x *ShowSessionsSummary) GetNextPageToken() string {
 	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use NodeFailure.ProtoReflect.Descriptor instead.
-func (*NodeFailure) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{4}
-}
-
-func (x *NodeFailure) GetNode() string {
-	if x != nil {
-		return x.Node
+		return x.NextPageToken
 	}
 	return ""
 }
 
-func (x *NodeFailure) GetMessage() string {
+func (x *ShowSessionsSummary) GetBefore() uint64 {
 	if x != nil {
-		return x.Message
+		return x.Before
 	}
-	return ""
+	return 0
 }
 
 // SessionRow is a session, together with one of its subscriptions and one of
@@ -484,7 +349,7 @@ type SessionRow struct {
 
 func (x *SessionRow) Reset() {
 	*x = SessionRow{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[5]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -496,7 +361,7 @@ func (x *SessionRow) String() string {
 func (*SessionRow) ProtoMessage() {}
 
 func (x *SessionRow) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[5]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -509,7 +374,7 @@ func (x *SessionRow) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SessionRow.ProtoReflect.Descriptor instead.
 func (*SessionRow) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{5}
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *SessionRow) GetNode() string {
@@ -746,7 +611,7 @@ type DisconnectSessionRequest struct {
 
 func (x *DisconnectSessionRequest) Reset() {
 	*x = DisconnectSessionRequest{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[6]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -758,7 +623,7 @@ func (x *DisconnectSessionRequest) String() string {
 func (*DisconnectSessionRequest) ProtoMessage() {}
 
 func (x *DisconnectSessionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[6]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -771,7 +636,7 @@ func (x *DisconnectSessionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectSessionRequest.ProtoReflect.Descriptor instead.
 func (*DisconnectSessionRequest) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{6}
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DisconnectSessionRequest) GetClientId() string {
@@ -817,7 +682,7 @@ type DisconnectSessionResponse struct {
 
 func (x *DisconnectSessionResponse) Reset() {
 	*x = DisconnectSessionResponse{}
-	mi := &file_mqadmin_v1_session_proto_msgTypes[7]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -829,7 +694,7 @@ func (x *DisconnectSessionResponse) String() string {
 func (*DisconnectSessionResponse) ProtoMessage() {}
 
 func (x *DisconnectSessionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_session_proto_msgTypes[7]
+	mi := &file_mqadmin_v1_session_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -842,7 +707,7 @@ func (x *DisconnectSessionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DisconnectSessionResponse.ProtoReflect.Descriptor instead.
 func (*DisconnectSessionResponse) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{7}
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DisconnectSessionResponse) GetDisconnected() bool {
@@ -871,34 +736,28 @@ var File_mqadmin_v1_session_proto protoreflect.FileDescriptor
 const file_mqadmin_v1_session_proto_rawDesc = "" +
 	"\n" +
 	"\x18mqadmin/v1/session.proto\x12\n" +
-	"mqadmin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18mqadmin/v1/options.proto\"\xd3\x01\n" +
+	"mqadmin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x18mqadmin/v1/options.proto\x1a\x16mqadmin/v1/query.proto\"\x99\x02\n" +
 	"\x13ShowSessionsRequest\x12\x16\n" +
-	"\x06fields\x18\x01 \x03(\tR\x06fields\x123\n" +
-	"\afilters\x18\x02 \x03(\v2\x19.mqadmin.v1.SessionFilterR\afilters\x12\x14\n" +
+	"\x06fields\x18\x01 \x03(\tR\x06fields\x12,\n" +
+	"\afilters\x18\x02 \x03(\v2\x12.mqadmin.v1.FilterR\afilters\x12\x14\n" +
 	"\x05limit\x18\x03 \x01(\rR\x05limit\x12:\n" +
 	"\vrow_timeout\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"rowTimeout\x12\x1d\n" +
 	"\n" +
-	"local_only\x18\x05 \x01(\bR\tlocalOnly\"\xc9\x01\n" +
-	"\rSessionFilter\x12\x14\n" +
-	"\x05field\x18\x01 \x01(\tR\x05field\x12>\n" +
-	"\boperator\x18\x02 \x01(\x0e2\".mqadmin.v1.SessionFilter.OperatorR\boperator\x12\x14\n" +
-	"\x05value\x18\x03 \x01(\tR\x05value\"L\n" +
-	"\bOperator\x12\x18\n" +
-	"\x14OPERATOR_UNSPECIFIED\x10\x00\x12\x12\n" +
-	"\x0eOPERATOR_EQUAL\x10\x01\x12\x12\n" +
-	"\x0eOPERATOR_MATCH\x10\x02\"}\n" +
+	"local_only\x18\x05 \x01(\bR\tlocalOnly\x12,\n" +
+	"\border_by\x18\x06 \x03(\v2\x11.mqadmin.v1.OrderR\aorderBy\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\a \x01(\tR\tpageToken\"}\n" +
 	"\x14ShowSessionsResponse\x12*\n" +
 	"\x04rows\x18\x01 \x03(\v2\x16.mqadmin.v1.SessionRowR\x04rows\x129\n" +
-	"\asummary\x18\x02 \x01(\v2\x1f.mqadmin.v1.ShowSessionsSummaryR\asummary\"\x90\x01\n" +
+	"\asummary\x18\x02 \x01(\v2\x1f.mqadmin.v1.ShowSessionsSummaryR\asummary\"\xd0\x01\n" +
 	"\x13ShowSessionsSummary\x12\x14\n" +
 	"\x05shown\x18\x01 \x01(\x04R\x05shown\x12\x14\n" +
 	"\x05total\x18\x02 \x01(\x04R\x05total\x12\x18\n" +
 	"\askipped\x18\x03 \x01(\x04R\askipped\x123\n" +
-	"\bfailures\x18\x04 \x03(\v2\x17.mqadmin.v1.NodeFailureR\bfailures\";\n" +
-	"\vNodeFailure\x12\x12\n" +
-	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
-	"\amessage\x18\x02 \x01(\tR\amessage\"\xff\v\n" +
+	"\bfailures\x18\x04 \x03(\v2\x17.mqadmin.v1.NodeFailureR\bfailures\x12&\n" +
+	"\x0fnext_page_token\x18\x05 \x01(\tR\rnextPageToken\x12\x16\n" +
+	"\x06before\x18\x06 \x01(\x04R\x06before\"\xff\v\n" +
 	"\n" +
 	"SessionRow\x12\x17\n" +
 	"\x04node\x18\x01 \x01(\tH\x00R\x04node\x88\x01\x01\x12#\n" +
@@ -1009,31 +868,30 @@ func file_mqadmin_v1_session_proto_rawDescGZIP() []byte {
 	return file_mqadmin_v1_session_proto_rawDescData
 }
 
-var file_mqadmin_v1_session_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_mqadmin_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_mqadmin_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_mqadmin_v1_session_proto_goTypes = []any{
-	(SessionFilter_Operator)(0),       // 0: mqadmin.v1.SessionFilter.Operator
-	(*ShowSessionsRequest)(nil),       // 1: mqadmin.v1.ShowSessionsRequest
-	(*SessionFilter)(nil),             // 2: mqadmin.v1.SessionFilter
-	(*ShowSessionsResponse)(nil),      // 3: mqadmin.v1.ShowSessionsResponse
-	(*ShowSessionsSummary)(nil),       // 4: mqadmin.v1.ShowSessionsSummary
-	(*NodeFailure)(nil),               // 5: mqadmin.v1.NodeFailure
-	(*SessionRow)(nil),                // 6: mqadmin.v1.SessionRow
-	(*DisconnectSessionRequest)(nil),  // 7: mqadmin.v1.DisconnectSessionRequest
-	(*DisconnectSessionResponse)(nil), // 8: mqadmin.v1.DisconnectSessionResponse
-	(*durationpb.Duration)(nil),       // 9: google.protobuf.Duration
+	(*ShowSessionsRequest)(nil),       // 0: mqadmin.v1.ShowSessionsRequest
+	(*ShowSessionsResponse)(nil),      // 1: mqadmin.v1.ShowSessionsResponse
+	(*ShowSessionsSummary)(nil),       // 2: mqadmin.v1.ShowSessionsSummary
+	(*SessionRow)(nil),                // 3: mqadmin.v1.SessionRow
+	(*DisconnectSessionRequest)(nil),  // 4: mqadmin.v1.DisconnectSessionRequest
+	(*DisconnectSessionResponse)(nil), // 5: mqadmin.v1.DisconnectSessionResponse
+	(*Filter)(nil),                    // 6: mqadmin.v1.Filter
+	(*durationpb.Duration)(nil),       // 7: google.protobuf.Duration
+	(*Order)(nil),                     // 8: mqadmin.v1.Order
+	(*NodeFailure)(nil),               // 9: mqadmin.v1.NodeFailure
 }
 var file_mqadmin_v1_session_proto_depIdxs = []int32{
-	2, // 0: mqadmin.v1.ShowSessionsRequest.filters:type_name -> mqadmin.v1.SessionFilter
-	9, // 1: mqadmin.v1.ShowSessionsRequest.row_timeout:type_name -> google.protobuf.Duration
-	0, // 2: mqadmin.v1.SessionFilter.operator:type_name -> mqadmin.v1.SessionFilter.Operator
-	6, // 3: mqadmin.v1.ShowSessionsResponse.rows:type_name -> mqadmin.v1.SessionRow
-	4, // 4: mqadmin.v1.ShowSessionsResponse.summary:type_name -> mqadmin.v1.ShowSessionsSummary
-	5, // 5: mqadmin.v1.ShowSessionsSummary.failures:type_name -> mqadmin.v1.NodeFailure
-	1, // 6: mqadmin.v1.SessionService.ShowSessions:input_type -> mqadmin.v1.ShowSessionsRequest
-	7, // 7: mqadmin.v1.SessionService.DisconnectSession:input_type -> mqadmin.v1.DisconnectSessionRequest
-	3, // 8: mqadmin.v1.SessionService.ShowSessions:output_type -> mqadmin.v1.ShowSessionsResponse
-	8, // 9: mqadmin.v1.SessionService.DisconnectSession:output_type -> mqadmin.v1.DisconnectSessionResponse
+	6, // 0: mqadmin.v1.ShowSessionsRequest.filters:type_name -> mqadmin.v1.Filter
+	7, // 1: mqadmin.v1.ShowSessionsRequest.row_timeout:type_name -> google.protobuf.Duration
+	8, // 2: mqadmin.v1.ShowSessionsRequest.order_by:type_name -> mqadmin.v1.Order
+	3, // 3: mqadmin.v1.ShowSessionsResponse.rows:type_name -> mqadmin.v1.SessionRow
+	2, // 4: mqadmin.v1.ShowSessionsResponse.summary:type_name -> mqadmin.v1.ShowSessionsSummary
+	9, // 5: mqadmin.v1.ShowSessionsSummary.failures:type_name -> mqadmin.v1.NodeFailure
+	0, // 6: mqadmin.v1.SessionService.ShowSessions:input_type -> mqadmin.v1.ShowSessionsRequest
+	4, // 7: mqadmin.v1.SessionService.DisconnectSession:input_type -> mqadmin.v1.DisconnectSessionRequest
+	1, // 8: mqadmin.v1.SessionService.ShowSessions:output_type -> mqadmin.v1.ShowSessionsResponse
+	5, // 9: mqadmin.v1.SessionService.DisconnectSession:output_type -> mqadmin.v1.DisconnectSessionResponse
 	8, // [8:10] is the sub-list for method output_type
 	6, // [6:8] is the sub-list for method input_type
 	6, // [6:6] is the sub-list for extension type_name
@@ -1047,20 +905,20 @@ func file_mqadmin_v1_session_proto_init() {
 		return
 	}
 	file_mqadmin_v1_options_proto_init()
-	file_mqadmin_v1_session_proto_msgTypes[5].OneofWrappers = []any{}
+	file_mqadmin_v1_query_proto_init()
+	file_mqadmin_v1_session_proto_msgTypes[3].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mqadmin_v1_session_proto_rawDesc), len(file_mqadmin_v1_session_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   8,
+			NumEnums:      0,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_mqadmin_v1_session_proto_goTypes,
 		DependencyIndexes: file_mqadmin_v1_session_proto_depIdxs,
-		EnumInfos:         file_mqadmin_v1_session_proto_enumTypes,
 		MessageInfos:      file_mqadmin_v1_session_proto_msgTypes,
 	}.Build()
 	File_mqadmin_v1_session_proto = out.File

@@ -29,9 +29,10 @@ const (
 //
 // SessionService shows and ends MQTT sessions in the whole cluster.
 type SessionServiceClient interface {
-	// ShowSessions streams rows ordered by mountpoint, client id and node, and
-	// then one summary. A node that does not answer is named in the summary and
-	// spoils nothing else.
+	// ShowSessions streams rows in order and then one summary. A node that does
+	// not answer is named in the summary and spoils nothing else. Rows of one
+	// client id (a filter that it equals) are looked up: only the nodes that the
+	// registry names are asked.
 	//
 	// Status codes: INVALID_ARGUMENT (UNKNOWN_FIELD, INVALID_ARGUMENT),
 	// DEADLINE_EXCEEDED (TIMEOUT).
@@ -89,9 +90,10 @@ func (c *sessionServiceClient) DisconnectSession(ctx context.Context, in *Discon
 //
 // SessionService shows and ends MQTT sessions in the whole cluster.
 type SessionServiceServer interface {
-	// ShowSessions streams rows ordered by mountpoint, client id and node, and
-	// then one summary. A node that does not answer is named in the summary and
-	// spoils nothing else.
+	// ShowSessions streams rows in order and then one summary. A node that does
+	// not answer is named in the summary and spoils nothing else. Rows of one
+	// client id (a filter that it equals) are looked up: only the nodes that the
+	// registry names are asked.
 	//
 	// Status codes: INVALID_ARGUMENT (UNKNOWN_FIELD, INVALID_ARGUMENT),
 	// DEADLINE_EXCEEDED (TIMEOUT).

@@ -23,31 +23,38 @@ func TestColumnsAreTheFieldsOfARow(t *testing.T) {
 		want = append(want, string(fds.Get(i).Name()))
 	}
 	for _, c := range columns() {
-		got = append(got, c.name)
+		got = append(got, c[0])
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Error(d)
 	}
 }
 
-func filter(field string, op pb.SessionFilter_Operator, value string) *pb.SessionFilter {
-	return &pb.SessionFilter{Field: field, Operator: op, Value: value}
+func filter(field string, op pb.Filter_Operator, value string) *pb.Filter {
+	return &pb.Filter{Field: field, Operator: op, Value: value}
 }
 
 func TestShowParsing(t *testing.T) {
-	const equal, match = pb.SessionFilter_OPERATOR_EQUAL, pb.SessionFilter_OPERATOR_MATCH
+	const equal, match = pb.Filter_OPERATOR_EQUAL, pb.Filter_OPERATOR_MATCH
 	for _, tc := range []struct {
 		args    []string
 		fields  []string
-		filters []*pb.SessionFilter
+		filters []*pb.Filter
 		limit   uint32
 	}{
 		{nil, defaultColumns(), nil, 100},
 		{[]string{"--topic", "--client_id", "--topic"}, []string{"client_id", "topic"}, nil, 100},
-		{[]string{"--user=foo"}, defaultColumns(), []*pb.SessionFilter{filter("user", equal, "foo")}, 100},
-		{[]string{"--client_id", "--user", "foo", "--limit=7"}, []string{"client_id"}, []*pb.SessionFilter{filter("user", equal, "foo")}, 7},
-		{[]string{"--client-id", "--client_id=~^a=b"}, []string{"client_id"}, []*pb.SessionFilter{filter("client_id", match, "^a=b")}, 100},
-		{[]string{"--mountpoint="}, defaultColumns(), []*pb.SessionFilter{filter("mountpoint", equal, "")}, 100},
+		{[]string{"--user=foo"}, defaultColumns(), []*pb.Filter{filter("user", equal, "foo")}, 100},
+		{[]string{"--client_id", "--user", "foo", "--limit=7"}, []string{"client_id"}, []*pb.Filter{filter("user", equal, "foo")}, 7},
+		{[]string{"--client-id", "--client_id=~^a=b"}, []string{"client_id"}, []*pb.Filter{filter("client_id", match, "^a=b")}, 100},
+		{[]string{"--offline_messages", ">1000", "--user=!~^a", "--peer_port=!=1"}, defaultColumns(), []*pb.Filter{
+			filter("offline_messages", pb.Filter_OPERATOR_GREATER, "1000"), filter("user", pb.Filter_OPERATOR_NOT_MATCH, "^a"),
+			filter("peer_port", pb.Filter_OPERATOR_NOT_EQUAL, "1"),
+		}, 100},
+		{[]string{"--waiting_acks=<=5", "--user==>x"}, defaultColumns(), []*pb.Filter{
+			filter("waiting_acks", pb.Filter_OPERATOR_LESS_OR_EQUAL, "5"), filter("user", equal, ">x"),
+		}, 100},
+		{[]string{"--mountpoint="}, defaultColumns(), []*pb.Filter{filter("mountpoint", equal, "")}, 100},
 	} {
 		var got *showOptions
 		f, _, _ := clitest.Factory(t, &clitest.API{})
@@ -56,11 +63,11 @@ func TestShowParsing(t *testing.T) {
 			t.Errorf("%q: %v", tc.args, err)
 			continue
 		}
-		if d := cmp.Diff(tc.fields, got.fields); d != "" {
+		if d := cmp.Diff(tc.fields, got.Fields); d != "" {
 			t.Errorf("%q: %s", tc.args, d)
 		}
-		if d := cmp.Diff(tc.filters, got.filters, protocmp.Transform()); d != "" || got.limit != tc.limit {
-			t.Errorf("%q: %s limit %d", tc.args, d, got.limit)
+		if d := cmp.Diff(tc.filters, got.Filters, protocmp.Transform()); d != "" || got.Limit() != tc.limit {
+			t.Errorf("%q: %s limit %d", tc.args, d, got.Limit())
 		}
 	}
 }
