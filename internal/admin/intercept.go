@@ -76,6 +76,7 @@ func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnarySe
 		ctx, cancel = context.WithTimeout(ctx, s.cfg.CallTimeout)
 		defer cancel()
 	}
+	defer s.unary.Since(time.Now())
 	var resp any
 	m, _ := req.(proto.Message)
 	err := s.run(ctx, info.FullMethod, func() proto.Message { return m }, func(ctx context.Context, node string) (err error) {
@@ -93,6 +94,7 @@ func (s *Server) interceptStream(srv any, ss grpc.ServerStream, info *grpc.Strea
 	if !strings.HasPrefix(info.FullMethod, ownPrefix) {
 		return next(srv, ss)
 	}
+	defer s.streams.Since(time.Now())
 	w := &watchedStream{ServerStream: ss}
 	return s.run(ss.Context(), info.FullMethod, func() proto.Message { return w.request }, func(ctx context.Context, node string) error {
 		w.ctx = ctx

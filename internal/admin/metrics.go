@@ -55,12 +55,26 @@ func hasLabels(s metrics.Sample, want []*pb.Label) bool {
 
 func metricToProto(s metrics.Sample) *pb.Metric {
 	out := &pb.Metric{Name: s.Name, Description: s.Help, Value: s.Value, Type: pb.MetricType_METRIC_TYPE_COUNTER}
-	if s.Kind == metrics.KindGauge {
+	switch s.Kind {
+	case metrics.KindCounter:
+	case metrics.KindGauge:
 		out.Type = pb.MetricType_METRIC_TYPE_GAUGE
+	case metrics.KindHistogram:
+		out.Type = pb.MetricType_METRIC_TYPE_HISTOGRAM
+		out.Histogram = histogramToProto(s.Distribution)
 	}
 	for _, l := range s.Labels {
 		out.Labels = append(out.Labels, &pb.Label{Name: l.Name, Value: l.Value})
 	}
+	return out
+}
+
+func histogramToProto(d *metrics.Distribution) *pb.Histogram {
+	out := &pb.Histogram{Sum: d.Sum, Count: d.Count}
+	for _, b := range d.Buckets {
+		out.Buckets = append(out.Buckets, &pb.Bucket{Bound: &b.Bound, Count: b.Count})
+	}
+	out.Buckets = append(out.Buckets, &pb.Bucket{Count: d.Count}) // the one without bound
 	return out
 }
 

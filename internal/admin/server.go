@@ -52,6 +52,8 @@ type Server struct {
 	calls   *metrics.Counter
 	failed  *metrics.Counter
 	refused *metrics.Counter
+	unary   *metrics.Histogram
+	streams *metrics.Histogram
 
 	mu      sync.Mutex // guards servers, closed
 	servers []*grpc.Server
@@ -75,13 +77,19 @@ func New(cfg Config) (*Server, error) {
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = 100
 	}
-	return &Server{
+	s := &Server{
 		cfg:     cfg,
 		roles:   methodRoles(),
 		calls:   cfg.Registry.Counter("admin_calls", "Calls of the admin API."),
 		failed:  cfg.Registry.Counter("admin_calls_failed", "Calls of the admin API that failed."),
 		refused: cfg.Registry.Counter("admin_calls_refused", "Calls of the admin API that were refused for want of identity or role."),
-	}, nil
+	}
+	took := func(kind string) *metrics.Histogram {
+		return cfg.Registry.Histogram("admin_call_microseconds", "Calls of the admin API: those with one answer, and streams until their end.",
+			metrics.Latencies(), metrics.Label{Name: "kind", Value: kind})
+	}
+	s.unary, s.streams = took("unary"), took("stream")
+	return s, nil
 }
 
 // Serve answers calls on l until Close or Shutdown, when it returns nil, or

@@ -80,7 +80,7 @@ func newFile[T any](plugin string, o FileOptions, parse func(string, []byte) (*T
 		plugin: plugin, parse: parse, read: o.ReadFile, log: o.Logger, path: o.Path, interval: o.Interval,
 		wake: make(chan struct{}, 1),
 	}
-	o.Metrics.Gauge("auth_file_error", "1 while the file of an auth plugin cannot be used as it is", func() int64 {
+	o.Metrics.Gauge("auth_file_error", "1 while the file of an auth plugin cannot be used as it is.", func() int64 {
 		if f.failed.Load() {
 			return 1
 		}

@@ -53,7 +53,7 @@ func NewPasswd(o FileOptions) *Passwd {
 	p := &Passwd{
 		file:  newFile(PasswdName, o, parseUsers),
 		slots: make(chan struct{}, max(1, runtime.GOMAXPROCS(0)/2)),
-		bad:   o.Metrics.Counter("auth_password_refused", "CONNECTs and AUTHs refused for a wrong password"),
+		bad:   o.Metrics.Counter("auth_password_refused", "CONNECTs and AUTHs refused for a wrong password."),
 	}
 	rand.Read(p.key[:])                                // never fails
 	p.scram, _ = scram.SHA256.NewServer(p.credentials) // never fails

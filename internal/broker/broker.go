@@ -101,6 +101,7 @@ func New(o Options) (_ *Broker, err error) {
 		return nil, err
 	}
 	b.settings.store(sessionSettings(o.Config))
+	registerRuntime(b.metrics, b.started)
 	for _, step := range []func() error{
 		b.openData, b.openClusterPort, b.openMetadata, b.openEngine, b.openPlugins,
 	} {

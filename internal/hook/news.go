@@ -22,7 +22,7 @@ type News struct {
 func NewNews(c *Chain, size int, m *metrics.Registry) *News {
 	return &News{
 		chain: c, queue: make(chan func(), size),
-		dropped: m.Counter("plugin_events_dropped", "events about queues and sessions that plugins were not told of, because max_plugin_events waited already"),
+		dropped: m.Counter("plugin_events_dropped", "Events about queues and sessions that plugins were not told of, because max_plugin_events waited already."),
 	}
 }
 

@@ -77,7 +77,7 @@ func (r *Registry) Attach(name string, value any) error {
 	}
 	r.plugins = append(r.plugins, &plugin{
 		name: name, value: value, points: points,
-		errors: r.metrics.Counter("plugin_hook_errors", "hook calls that a plugin failed to answer",
+		errors: r.metrics.Counter("plugin_hook_errors", "Hook calls that a plugin failed to answer.",
 			metrics.Label{Name: "plugin", Value: name}),
 	})
 	r.rebuild()

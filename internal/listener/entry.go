@@ -43,30 +43,37 @@ type entry struct {
 	conns map[net.Conn]struct{} // with those that are being refused
 }
 
+// tlsError is the gauge of a listener with certificates.
+const tlsError = "listener_tls_error"
+
+// label tells the listener's metrics from those of others.
+func (e *entry) label() metrics.Label {
+	return metrics.Label{Name: "listener", Value: string(e.cfg.Type) + "." + e.cfg.Name}
+}
+
 // newEntry prepares a listener without opening it.
 func newEntry(c Config, o *Options) (*entry, error) {
 	if c.HandshakeTimeout == 0 {
 		c.HandshakeTimeout = DefaultHandshakeTimeout
 	}
-	label := metrics.Label{Name: "listener", Value: string(c.Type) + "." + c.Name}
 	e := &entry{
 		cfg: c, o: o, log: o.Logger.With("listener", c.Key.String()), st: Stopped, bound: c.Address,
 		conns: map[net.Conn]struct{}{}, slots: make(chan struct{}, c.MaxRefusals),
-		refused:    o.Metrics.Counter("listener_connections_refused", "connections refused because of max_connections", label),
-		unanswered: o.Metrics.Counter("listener_refusals_unanswered", "refused connections closed without an answer because of max_connection_refusals", label),
-		failed:     o.Metrics.Counter("listener_connections_failed", "connections closed before MQTT began: PROXY header, TLS, WebSocket", label),
 	}
+	e.refused = o.Metrics.Counter("listener_connections_refused", "Connections refused because of max_connections.", e.label())
+	e.unanswered = o.Metrics.Counter("listener_refusals_unanswered", "Refused connections closed without an answer because of max_connection_refusals.", e.label())
+	e.failed = o.Metrics.Counter("listener_connections_failed", "Connections closed before MQTT began: PROXY header, TLS, WebSocket.", e.label())
 	if c.TLS != nil {
 		var err error
 		if e.secrets, err = newSecrets(c.Key, *c.TLS, o.ReadFile); err != nil {
 			return nil, err
 		}
-		o.Metrics.Gauge("listener_tls_error", "1 while the certificate files of a listener cannot be used as they are", func() int64 {
+		o.Metrics.Gauge(tlsError, "1 while the certificate files of a listener cannot be used as they are.", func() int64 {
 			if e.secrets.failed.Load() {
 				return 1
 			}
 			return 0
-		}, label)
+		}, e.label())
 	}
 	if !c.Type.MQTT() {
 		var err error

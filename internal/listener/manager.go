@@ -55,22 +55,7 @@ func New(o Options) *Manager {
 	if o.OnPanic == nil {
 		o.OnPanic = func(any, []byte, *Info) {}
 	}
-	m := &Manager{o: o, all: map[Key]*entry{}}
-	o.Metrics.Gauge("active_mqtt_connections", "MQTT and MQTTS connections", func() int64 { return m.count(false, true) })
-	o.Metrics.Gauge("active_mqttws_connections", "WebSocket connections", func() int64 { return m.count(true, false) })
-	o.Metrics.Gauge("total_active_connections", "client connections", func() int64 { return m.count(true, true) })
-	return m
-}
-
-// count sums the connections of WebSocket and of other listeners.
-func (m *Manager) count(web, other bool) int64 {
-	var n int64
-	for _, e := range m.entries() {
-		if t := e.cfg.Type; t.web() && web || t.MQTT() && !t.web() && other {
-			n += e.active.Load()
-		}
-	}
-	return n
+	return &Manager{o: o, all: map[Key]*entry{}}
 }
 
 // Start opens a new listener and serves it. A *BindError says why it cannot be
@@ -119,6 +104,7 @@ func (m *Manager) Resume(k Key) error {
 func (m *Manager) Delete(k Key) error {
 	return m.with(k, "deleting", func(e *entry) error {
 		e.shut(true)
+		m.o.Metrics.Remove(tlsError, e.label())
 		delete(m.all, k)
 		return nil
 	})

@@ -1,6 +1,8 @@
 package meta
 
 import (
+	"time"
+
 	"github.com/hashicorp/raft"
 
 	"github.com/mqadmin/mqadmin/internal/meta/metapb"
@@ -21,6 +23,7 @@ func (s *Store) applyEntry(f *fsm, l *raft.Log) error {
 	}
 	s.applyMu.Lock()
 	defer s.applyMu.Unlock()
+	defer s.took.apply.Since(time.Now())
 	done, events, err := s.applyCommands(f, l.Index, commands)
 	if err != nil {
 		return err

@@ -3,6 +3,7 @@ package meta
 import (
 	"context"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -20,6 +21,7 @@ type batcher struct {
 	raft *raft.Raft
 	// followers reports whether anyone but the leader waits for commits.
 	followers func() bool
+	took      *latencies
 
 	mu    sync.Mutex
 	queue []chunk
@@ -27,8 +29,8 @@ type batcher struct {
 	slots chan struct{}
 }
 
-func newBatcher(r *raft.Raft, followers func() bool) *batcher {
-	return &batcher{raft: r, followers: followers, kick: make(chan struct{}, 1), slots: make(chan struct{}, maxInFlight)}
+func newBatcher(r *raft.Raft, followers func() bool, took *latencies) *batcher {
+	return &batcher{raft: r, followers: followers, took: took, kick: make(chan struct{}, 1), slots: make(chan struct{}, maxInFlight)}
 }
 
 // submit queues a chunk; chunks of one source keep their order.
@@ -68,6 +70,7 @@ func (b *batcher) cut() (commands [][]byte, sources []func(error)) {
 type entry struct {
 	future  raft.ApplyFuture
 	sources []func(error)
+	at      time.Time
 }
 
 // run writes entries until ctx ends, then fails what is left.
@@ -97,7 +100,9 @@ func (b *batcher) run(ctx context.Context) {
 				<-b.slots
 				break
 			}
-			entries <- entry{b.raft.Apply(encodeEntry(commands), 0), sources}
+			b.took.commands.Observe(int64(len(commands)))
+			now := time.Now()
+			entries <- entry{b.raft.Apply(encodeEntry(commands), 0), sources, now}
 		}
 	}
 }
@@ -116,6 +121,7 @@ func (b *batcher) collect(entries <-chan entry) {
 			b.abort(err)
 			continue
 		}
+		b.took.commit.Since(e.at)
 		b.mu.Lock()
 		dry := len(b.queue) == 0
 		b.mu.Unlock()

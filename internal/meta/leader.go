@@ -52,7 +52,7 @@ func (s *Store) lead(ctx context.Context, n *node, ss *session) error {
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	l := &leadership{store: s, node: n, ctx: ctx, leases: map[message.NodeID]*lease{}}
-	l.batcher = newBatcher(n.raft, func() bool { return len(n.servers()) > 1 })
+	l.batcher = newBatcher(n.raft, func() bool { return len(n.servers()) > 1 }, &s.took)
 	l.tend()
 	s.leading.Store(l)
 	var wg sync.WaitGroup

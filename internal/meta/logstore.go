@@ -11,6 +11,8 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	wal "github.com/hashicorp/raft-wal"
+
+	"github.com/mqadmin/mqadmin/internal/metrics"
 )
 
 // hungAfter is how long one write of the log may take. A leader whose disk
@@ -72,7 +74,8 @@ func (osDisk) OpenLog(dir string, segmentBytes int, log hclog.Logger) (LogStore,
 // timedLog knows since when a write has been under way.
 type timedLog struct {
 	LogStore
-	since atomic.Int64 // Unix nanoseconds, 0 when none is
+	since atomic.Int64       // Unix nanoseconds, 0 when none is
+	took  *metrics.Histogram // of writes
 }
 
 // StoreLog implements raft.LogStore.
@@ -80,8 +83,10 @@ func (t *timedLog) StoreLog(l *raft.Log) error { return t.StoreLogs([]*raft.Log{
 
 // StoreLogs implements raft.LogStore.
 func (t *timedLog) StoreLogs(l []*raft.Log) error {
-	t.since.Store(time.Now().UnixNano())
+	now := time.Now()
+	t.since.Store(now.UnixNano())
 	defer t.since.Store(0)
+	defer t.took.Since(now)
 	return t.LogStore.StoreLogs(l)
 }
 

@@ -55,7 +55,7 @@ func (s *Store) startNode(dir string, bootstrap bool) (_ *node, err error) {
 	if err != nil {
 		return nil, err
 	}
-	n := &node{id: raft.ServerID(s.cfg.NodeID.String()), log: &timedLog{LogStore: l}}
+	n := &node{id: raft.ServerID(s.cfg.NodeID.String()), log: &timedLog{LogStore: l, took: s.took.fsync}}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, n.close())

@@ -13,6 +13,7 @@ import (
 // observers included. When ctx ends first, the command's outcome is open: it
 // stays in its place of the sequence.
 func (s *Store) propose(ctx context.Context, c *metapb.Command, overlay, volatile bool) (result, error) {
+	began := time.Now()
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():
@@ -30,6 +31,7 @@ func (s *Store) propose(ctx context.Context, c *metapb.Command, overlay, volatil
 	}
 	select {
 	case r := <-o.done:
+		s.took.put.Since(began)
 		return r, r.err
 	case <-ctx.Done():
 	case <-s.ctx.Done():

@@ -75,11 +75,15 @@ type Store struct {
 	retryAt   time.Time
 	probing   atomic.Bool
 	probedAt  time.Time
-	detected  *metrics.Counter
-	resolved  *metrics.Counter
+	detected  metrics.Counter // netsplits
+	resolved  metrics.Counter
 	journaled *metrics.Counter
 	full      *metrics.Counter
+	took      latencies
 }
+
+// latencies tell how long commands take, in microseconds.
+type latencies struct{ put, commit, apply, fsync, commands *metrics.Histogram }
 
 // Open starts the store. A directory without Raft state becomes a cluster of
 // one node with a random id. It returns when the store can be read: a sole
@@ -116,13 +120,26 @@ func newStore(cfg Config) *Store {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, prop: newProposer(cfg.NodeID, cfg.Incarnation), calls: make(chan func()),
 		slots: make(chan struct{}, cfg.MaxPending), attached: make(chan struct{}), lostAt: time.Now(), started: time.Now(),
-		detected:  cfg.Metrics.Counter("netsplit_detected", "Times that this node lost the quorum."),
-		resolved:  cfg.Metrics.Counter("netsplit_resolved", "Times that this node found the quorum again."),
 		journaled: cfg.Metrics.Counter("metadata_overlay_commands", "Metadata commands answered without quorum."),
 		full:      cfg.Metrics.Counter("metadata_overlay_full", "Metadata commands refused because the overlay journal was full."),
 	}
 	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.register(cfg.Metrics)
 	return s
+}
+
+// register enters what a reset must not touch: a netsplit is under way while
+// more were detected than resolved.
+func (s *Store) register(m *metrics.Registry) {
+	s.took = latencies{
+		put:      m.Histogram("metadata_put_microseconds", "Commands of this node, from being handed in until they were applied here.", metrics.Decades()),
+		commit:   m.Histogram("raft_commit_microseconds", "Log entries of this node as leader, from being handed to Raft until they were committed and applied here.", metrics.Latencies()),
+		apply:    m.Histogram("raft_apply_microseconds", "Log entries applied here, routing tables and everything else that follows them included.", metrics.Latencies()),
+		fsync:    m.Histogram("raft_fsync_microseconds", "Writes of the metadata log until they were on disk.", metrics.Latencies()),
+		commands: m.Histogram("raft_entry_commands", "Commands in one log entry of this node as leader.", metrics.Sizes()),
+	}
+	m.CounterFunc("netsplit_detected", "Times that this node lost the quorum.", func() int64 { return int64(s.detected.Value()) })
+	m.CounterFunc("netsplit_resolved", "Times that this node found the quorum again.", func() int64 { return int64(s.resolved.Value()) })
 }
 
 func setDefault[T comparable](p *T, v T) {

@@ -1,6 +1,8 @@
 package msgstore
 
 import (
+	"time"
+
 	"github.com/mqadmin/mqadmin/internal/message"
 )
 
@@ -50,6 +52,7 @@ type Batch struct {
 	bytes int64
 	grows bool // adds data: refused while the disk is nearly full
 	done  func(error)
+	at    time.Time // of Commit
 }
 
 // NewBatch returns an empty batch.

@@ -155,6 +155,7 @@ func (in *instance) commit(group []*Batch) {
 		in.s.finish(group, ErrUnavailable, nil)
 		return
 	}
+	began := time.Now()
 	errs := make([]error, len(group))
 	dirty := false
 	for i, b := range group {
@@ -168,6 +169,8 @@ func (in *instance) commit(group []*Batch) {
 		}
 	}
 	in.s.n.groups.Inc()
+	in.s.n.sync.Since(began)
+	in.s.n.together.Observe(int64(len(group)))
 	if !in.release() {
 		return // the keeper has answered already
 	}

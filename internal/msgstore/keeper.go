@@ -92,12 +92,14 @@ func (s *Store) finish(batches []*Batch, err error, errs []error) {
 	if len(batches) == 0 {
 		return
 	}
+	now := time.Now()
 	for i, b := range batches {
 		if err != nil || errs != nil && errs[i] != nil {
 			s.n.failed.Inc()
 			continue
 		}
 		s.n.batches.Inc()
+		s.n.commit.Observe(now.Sub(b.at).Microseconds())
 		s.n.operations.Add(len(b.ops))
 	}
 	s.pending.release(batches)

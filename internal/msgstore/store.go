@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -36,6 +37,7 @@ type Store struct {
 // counters are what the store counts.
 type counters struct {
 	batches, operations, groups, failed, blocked, refused, purged, reclaims *metrics.Counter
+	commit, sync, together                                                  *metrics.Histogram
 }
 
 // Open opens the store in c.Dir, making it if absent, and takes its lock: two
@@ -106,6 +108,9 @@ func (s *Store) register(m *metrics.Registry) {
 		refused:    m.Counter("message_store_refused", "Batches refused because the disk has too little free space."),
 		reclaims:   m.Counter("message_store_reclaims", "Compactions that gave the space of consumed messages back."),
 		purged:     m.Counter("message_store_purged", "Queued messages dropped with their session."),
+		commit:     m.Histogram("message_store_commit_microseconds", "Batches, from being handed in until they were durable.", metrics.Latencies()),
+		sync:       m.Histogram("message_store_sync_microseconds", "Group commits, from the first write until all was durable.", metrics.Latencies()),
+		together:   m.Histogram("message_store_group_batches", "Batches in one group commit.", metrics.Sizes()),
 	}
 	m.Gauge("message_store_unavailable", "1 while the message store cannot write.", func() int64 {
 		if s.Err() != nil {
@@ -150,7 +155,7 @@ func (s *Store) Commit(b *Batch, done func(error)) {
 	if done == nil {
 		done = func(error) {}
 	}
-	b.done = done
+	b.done, b.at = done, time.Now()
 	blocked, ok := s.pending.put(b)
 	if blocked {
 		s.n.blocked.Inc()

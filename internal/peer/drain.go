@@ -3,6 +3,7 @@ package peer
 import (
 	"fmt"
 	"log/slog"
+	"time"
 )
 
 // spooling reports whether frames of QoS ≥ 1 go into the spool; mu is held.
@@ -36,7 +37,11 @@ func (l *link) flushSpool() {
 		l.toSpool = nil
 		l.mu.Unlock()
 		for _, e := range line {
-			l.p.cfg.Spool.Append(l.node, e.seq, spoolRecord(e.applied, e.msg), func(err error) { l.spooled(e, err) })
+			now := time.Now()
+			l.p.cfg.Spool.Append(l.node, e.seq, spoolRecord(e.applied, e.msg), func(err error) {
+				l.p.counters.spooled.Since(now)
+				l.spooled(e, err)
+			})
 		}
 		l.mu.Lock()
 	}

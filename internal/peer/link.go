@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/message"
+	"github.com/mqadmin/mqadmin/internal/metrics"
 )
 
 // linkState tells where a frame of QoS ≥ 1 goes.
@@ -75,6 +76,12 @@ type link struct {
 	sent       uint64 // highest sequence that the peer has or will get on this connection
 	confirmed  uint64 // highest cumulative acknowledgement
 	progress   time.Time
+
+	// probe is the sequence of a write whose acknowledgement is waited for since
+	// probedAt, 0 for none.
+	probe    uint64
+	probedAt time.Time
+	acks     *metrics.Histogram
 
 	// What waits to be appended to the spool, in order, by whoever comes first.
 	toSpool   []entry
@@ -320,6 +327,7 @@ func (l *link) up(last uint64) bool {
 	l.spoolFrom = l.sent + 1
 	l.spoolTop = max(l.spoolTop, last)
 	l.progress = time.Now()
+	l.probe = 0
 	for l.cursor = 0; l.cursor < l.ring.len(); l.cursor++ {
 		if e := l.ring.at(l.cursor); e.seq == 0 || e.seq > last {
 			break

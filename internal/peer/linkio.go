@@ -35,14 +35,26 @@ func (l *link) write(c *conn, ended <-chan struct{}) error {
 			buf = l.ping(buf)
 		default:
 		}
+		l.watch()
 		n, err := c.Write(buf)
 		l.p.counters.sent.Add(n)
+		l.p.counters.wrote.Observe(int64(n))
 		if err != nil {
 			return err
 		}
 		if cap(buf) > maxKeptBuffer {
 			buf = nil
 		}
+	}
+}
+
+// watch begins to measure until what is written is acknowledged, unless that
+// is being measured already.
+func (l *link) watch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.probe == 0 && l.sent > l.confirmed {
+		l.probe, l.probedAt = l.sent, time.Now()
 	}
 }
 
@@ -170,6 +182,10 @@ func (l *link) acked(seq uint64, dones []func(Code, error)) ([]func(Code, error)
 	}
 	l.confirmed = seq
 	l.progress = time.Now()
+	if l.probe != 0 && seq >= l.probe {
+		l.acks.Observe(l.progress.Sub(l.probedAt).Microseconds())
+		l.probe = 0
+	}
 	for l.cursor > 0 {
 		e := l.ring.at(0)
 		if !e.empty() && (e.seq == 0 || e.seq > seq) {

@@ -59,7 +59,10 @@ type Port struct {
 }
 
 // counters of the message channel, under VerneMQ's names.
-type counters struct{ received, sent, dropped, refused *metrics.Counter }
+type counters struct {
+	received, sent, dropped, refused *metrics.Counter
+	spooled, wrote                   *metrics.Histogram
+}
 
 // New makes a port that neither listens nor dials yet.
 func New(c Config) (*Port, error) {
@@ -82,10 +85,12 @@ func New(c Config) (*Port, error) {
 		cfg: c, log: c.Logger, server: server, client: client, versions: supported(),
 		doorman: newDoorman(c.Logger, c.Metrics, c.MaxHandshakes),
 		counters: counters{
-			received: c.Metrics.Counter("cluster_bytes_received", "bytes received on the message links between nodes"),
-			sent:     c.Metrics.Counter("cluster_bytes_sent", "bytes sent on the message links between nodes"),
-			dropped:  c.Metrics.Counter("cluster_bytes_dropped", "bytes dropped because the buffer of a link was full"),
-			refused:  c.Metrics.Counter("cluster_spool_refused", "spooled frames that the node did not accept when it was back"),
+			received: c.Metrics.Counter("cluster_bytes_received", "Bytes received on the message links between nodes."),
+			sent:     c.Metrics.Counter("cluster_bytes_sent", "Bytes sent on the message links between nodes."),
+			dropped:  c.Metrics.Counter("cluster_bytes_dropped", "Bytes dropped because the buffer of a link was full."),
+			refused:  c.Metrics.Counter("cluster_spool_refused", "Spooled frames that the node did not accept when it was back."),
+			spooled:  c.Metrics.Histogram("cluster_spool_append_microseconds", "Frames for a node that cannot be reached, until they were on disk.", metrics.Latencies()),
+			wrote:    c.Metrics.Histogram("cluster_link_write_bytes", "Bytes of one write on a link; the more, the more messages share it.", metrics.Sizes()),
 		},
 		start: binary.BigEndian.Uint64(start[:]), id: c.Identity,
 		receiverReady: make(chan struct{}),
@@ -238,6 +243,8 @@ func (p *Port) SetMembers(members []Member) {
 			delete(p.links, id)
 			delete(p.moved, id)
 			p.sequences[id] = l.retire()
+			p.cfg.Metrics.Remove(bufferedBytes, l.label())
+			p.cfg.Metrics.Remove(ackTime, l.label())
 		}
 	}
 	routes := maps.Clone(p.links)
@@ -256,6 +263,15 @@ func (p *Port) SetMembers(members []Member) {
 	}
 }
 
+// Metrics that each link has.
+const (
+	bufferedBytes = "cluster_link_buffered_bytes"
+	ackTime       = "cluster_link_ack_microseconds"
+)
+
+// label tells the metrics of a link from those of others.
+func (l *link) label() metrics.Label { return metrics.Label{Name: "node", Value: l.name()} }
+
 // addLink is called with mu held.
 func (p *Port) addLink(m Member) {
 	next := p.sequences[m.ID]
@@ -265,10 +281,11 @@ func (p *Port) addLink(m Member) {
 		next = uint64(p.id.Incarnation)<<40 + 1
 	}
 	l := newLink(p, m, next)
+	l.acks = p.cfg.Metrics.Histogram(ackTime, "From a write on the link to a node until the node had taken what was in it; one write at a time is watched.", metrics.Latencies(), l.label())
 	p.links[m.ID] = l
 	p.wg.Go(l.run)
-	p.cfg.Metrics.Gauge("cluster_link_buffered_bytes", "bytes of frames that wait in memory for a node, sent or not",
-		func() int64 { return p.buffered(m.ID) }, metrics.Label{Name: "node", Value: m.Name})
+	p.cfg.Metrics.Gauge(bufferedBytes, "Bytes of frames that wait in memory for a node, sent or not.",
+		func() int64 { return p.buffered(m.ID) }, l.label())
 }
 
 func (p *Port) link(node message.NodeID) *link {

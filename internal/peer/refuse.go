@@ -46,7 +46,7 @@ func newDoorman(log *slog.Logger, m *metrics.Registry, limit int) *doorman {
 		reasons = append(reasons, v.label)
 	}
 	for _, r := range reasons {
-		d.count[r] = m.Counter("cluster_peer_refused", "connections refused by the cluster port",
+		d.count[r] = m.Counter("cluster_peer_refused", "Connections refused by the cluster port.",
 			metrics.Label{Name: "reason", Value: r})
 	}
 	return d

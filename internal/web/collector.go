@@ -35,16 +35,28 @@ func (c *collector) Collect(out chan<- prometheus.Metric) {
 		for _, l := range s.Labels {
 			names, values = append(names, l.Name), append(values, l.Value)
 		}
-		kind := prometheus.GaugeValue
-		if s.Kind == metrics.KindCounter {
-			kind = prometheus.CounterValue
-		}
 		desc := prometheus.NewDesc(c.namespace+s.Name, s.Help, names, nil)
-		m, err := prometheus.NewConstMetric(desc, kind, float64(s.Value), values...)
+		m, err := constant(desc, s, values)
 		if err != nil {
 			m = prometheus.NewInvalidMetric(desc, err)
 		}
 		out <- m
+	}
+}
+
+// constant is one sample in Prometheus' terms.
+func constant(desc *prometheus.Desc, s metrics.Sample, labels []string) (prometheus.Metric, error) {
+	switch s.Kind {
+	case metrics.KindHistogram:
+		buckets := map[float64]uint64{}
+		for _, b := range s.Distribution.Buckets {
+			buckets[float64(b.Bound)] = b.Count
+		}
+		return prometheus.NewConstHistogram(desc, s.Distribution.Count, float64(s.Distribution.Sum), buckets, labels...)
+	case metrics.KindCounter:
+		return prometheus.NewConstMetric(desc, prometheus.CounterValue, float64(s.Value), labels...)
+	default:
+		return prometheus.NewConstMetric(desc, prometheus.GaugeValue, float64(s.Value), labels...)
 	}
 }
 

@@ -1,0 +1,5 @@
+//go:build !unix
+
+package broker
+
+func usage() (processUsage, bool) { return processUsage{}, false }
