@@ -280,15 +280,7 @@ func TestMaxConnectionsIsAnswered(t *testing.T) {
 	}
 	for _, full := range []struct{ network, address, listener string }{{"unix", socket, "tcp.unix"}, {"tcp", ws, "ws.w"}, {"tcp", ssl, "ssl.s"}} {
 		dialClient(t, full.network, full.address)
-		kind, name, _ := strings.Cut(full.listener, ".")
-		await(t, "a connection", func() bool {
-			for _, st := range b.listeners.List() {
-				if st.Config.Key == (listener.Key{Type: listener.Type(kind), Name: name}) {
-					return st.Active == 1
-				}
-			}
-			return false
-		})
+		await(t, "a connection", func() bool { return connectionsOf(b, full.listener) == 1 })
 	}
 	connect := func(v byte) string {
 		return string(packet.Append(nil, v, &packet.Connect{Version: v, ClientID: "more", CleanStart: true}))
@@ -315,10 +307,24 @@ func TestMaxConnectionsIsAnswered(t *testing.T) {
 		}
 	}
 	first.nc.Close()
-	await(t, "room", func() bool { return metric(b, "active_mqtt_connections") == 2 }) // unix and ssl
+	await(t, "room", func() bool { return connectionsOf(b, "tcp.default") == 0 })
+	if n := metric(b, "active_mqtt_connections"); n != 1 {
+		t.Errorf("%d connections in which MQTT may begin, want that of the unix socket", n)
+	}
 	if r := dialClient(t, "tcp", tcp).connect(4, "again", "", ""); r.Failed() {
 		t.Error(r)
 	}
+}
+
+// connectionsOf is how many connections a listener, type.name, has.
+func connectionsOf(b *Broker, key string) int64 {
+	kind, name, _ := strings.Cut(key, ".")
+	for _, st := range b.listeners.List() {
+		if st.Config.Key == (listener.Key{Type: listener.Type(kind), Name: name}) {
+			return int64(st.Active)
+		}
+	}
+	return -1
 }
 
 // HTTPS serves what http_modules says, and a listener's own list goes before it.
