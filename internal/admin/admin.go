@@ -211,6 +211,19 @@ type Status struct {
 	QueueIn, QueueOut, QueueDrop, QueueUnhandled int64
 	NumSubscriptions, NumRetained                int64
 	MatchesLocal, MatchesRemote                  int64
+	// Members are all members of the cluster, and whether this node reaches them.
+	Members   map[string]bool
+	Listeners []Listener
+}
+
+// Listener is one listener of a node as a status page shows it.
+type Listener struct {
+	// Type is mqtt, mqtts, mqttws, mqttwss, http or https; State running,
+	// suspended or stopped.
+	Type, State, Address string
+	Port                 int
+	Mountpoint           string
+	MaxConnections       int // 0 for no limit
 }
 
 // Pong tells who answered a ping.

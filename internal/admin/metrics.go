@@ -31,7 +31,7 @@ func (m metricsService) ShowMetrics(ctx context.Context, req *pb.ShowMetricsRequ
 	if req.GetAggregate() {
 		samples = metrics.Aggregate(samples)
 	}
-	resp := &pb.ShowMetricsResponse{Node: pong.Node}
+	resp := &pb.ShowMetricsResponse{Node: pong.Node, Namespace: m.s.cfg.MetricsNamespace}
 	for _, s := range samples {
 		resp.Metrics = append(resp.Metrics, metricToProto(s))
 	}

@@ -2,6 +2,7 @@ package admin
 
 import (
 	"context"
+	"math"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 )
@@ -16,7 +17,7 @@ func (n nodeService) GetNodeStatus(ctx context.Context, _ *pb.GetNodeStatusReque
 	if err != nil {
 		return nil, err
 	}
-	return &pb.GetNodeStatusResponse{
+	resp := &pb.GetNodeStatusResponse{
 		NumOnline:        st.NumOnline,
 		NumOffline:       st.NumOffline,
 		MsgIn:            st.MsgIn,
@@ -33,7 +34,14 @@ func (n nodeService) GetNodeStatus(ctx context.Context, _ *pb.GetNodeStatusReque
 		Node:             st.Node,
 		Ready:            st.Ready,
 		StartedAt:        timestamp(st.StartedAt),
-	}, nil
+		Members:          st.Members,
+	}
+	for _, l := range st.Listeners {
+		resp.Listeners = append(resp.Listeners, &pb.NodeListener{
+			Type: l.Type, State: l.State, Address: l.Address, Port: int32(l.Port), Mountpoint: l.Mountpoint, MaxConnections: int32(min(l.MaxConnections, math.MaxInt32)),
+		})
+	}
+	return resp, nil
 }
 
 func (n nodeService) PingNode(ctx context.Context, _ *pb.PingNodeRequest) (*pb.PingNodeResponse, error) {

@@ -32,6 +32,8 @@ type Config struct {
 	Logger *slog.Logger
 	// Registry counts calls, refusals and failures; optional.
 	Registry *metrics.Registry
+	// MetricsNamespace goes before names in Prometheus' format.
+	MetricsNamespace string
 	// CallTimeout ends unary calls that came without a deadline; 60 s when 0.
 	CallTimeout time.Duration
 	// PeerTimeout is how long another member may be silent before the answer

@@ -91,6 +91,9 @@ func TestMetricsOfVerneMQ(t *testing.T) {
 	for _, s := range b.metrics.Samples() {
 		kinds[s.Name], help[s.Name] = string(s.Kind), s.Help
 		labels[s.Name] = append(labels[s.Name], labelText(s.Labels))
+		if slices.ContainsFunc(s.Labels, func(l metrics.Label) bool { return l.Name == "node" || l.Name == "le" }) {
+			t.Errorf("%s: node and le are Prometheus' labels", s.Name)
+		}
 		if !strings.HasSuffix(s.Help, ".") || strings.ToUpper(s.Help[:1]) != s.Help[:1] {
 			t.Errorf("%s: what it counts is no sentence: %q", s.Name, s.Help)
 		}

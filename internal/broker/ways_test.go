@@ -321,7 +321,7 @@ func connectionsOf(b *Broker, key string) int64 {
 	kind, name, _ := strings.Cut(key, ".")
 	for _, st := range b.listeners.List() {
 		if st.Config.Key == (listener.Key{Type: listener.Type(kind), Name: name}) {
-			return int64(st.Active)
+			return st.Active
 		}
 	}
 	return -1

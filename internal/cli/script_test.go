@@ -83,7 +83,7 @@ func serve(env *testscript.Env, path string) error {
 	b.reg.Counter("mqtt_pubcomp_sent", "PUBCOMP packets sent.", metrics.Label{Name: "mqtt_version", Value: "5"}).Add(8000)
 	b.reg.Gauge("retain_messages", "Retained messages.", func() int64 { return 3 })
 	cfg := admin.Config{
-		Cluster: b, Node: b, Sessions: b, Metrics: b.reg, Logger: slog.New(slog.DiscardHandler),
+		Cluster: b, Node: b, Sessions: b, Metrics: b.reg, MetricsNamespace: "vernemq_", Logger: slog.New(slog.DiscardHandler),
 	}
 	if strings.HasSuffix(env.WorkDir, "nodes") { // nodes.txtar is about a member that is away
 		cfg.Peers = b

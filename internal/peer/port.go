@@ -270,7 +270,7 @@ const (
 )
 
 // label tells the metrics of a link from those of others.
-func (l *link) label() metrics.Label { return metrics.Label{Name: "node", Value: l.name()} }
+func (l *link) label() metrics.Label { return metrics.Label{Name: "peer", Value: l.name()} }
 
 // addLink is called with mu held.
 func (p *Port) addLink(m Member) {

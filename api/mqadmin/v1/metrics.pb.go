@@ -139,7 +139,9 @@ type ShowMetricsResponse struct {
 	// The metrics, ordered by name, then by labels.
 	Metrics []*Metric `protobuf:"bytes,1,rep,name=metrics,proto3" json:"metrics,omitempty"`
 	// Name of the node that answered.
-	Node          string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	Node string `protobuf:"bytes,2,opt,name=node,proto3" json:"node,omitempty"`
+	// What the node puts before every name on /metrics; may be empty.
+	Namespace     string `protobuf:"bytes,3,opt,name=namespace,proto3" json:"namespace,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -184,6 +186,13 @@ func (x *ShowMetricsResponse) GetMetrics() []*Metric {
 func (x *ShowMetricsResponse) GetNode() string {
 	if x != nil {
 		return x.Node
+	}
+	return ""
+}
+
+func (x *ShowMetricsResponse) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
 	}
 	return ""
 }
@@ -535,10 +544,11 @@ const file_mqadmin_v1_metrics_proto_rawDesc = "" +
 	"mqadmin.v1\x1a\x18mqadmin/v1/options.proto\"]\n" +
 	"\x12ShowMetricsRequest\x12)\n" +
 	"\x06labels\x18\x01 \x03(\v2\x11.mqadmin.v1.LabelR\x06labels\x12\x1c\n" +
-	"\taggregate\x18\x02 \x01(\bR\taggregate\"W\n" +
+	"\taggregate\x18\x02 \x01(\bR\taggregate\"u\n" +
 	"\x13ShowMetricsResponse\x12,\n" +
 	"\ametrics\x18\x01 \x03(\v2\x12.mqadmin.v1.MetricR\ametrics\x12\x12\n" +
-	"\x04node\x18\x02 \x01(\tR\x04node\"1\n" +
+	"\x04node\x18\x02 \x01(\tR\x04node\x12\x1c\n" +
+	"\tnamespace\x18\x03 \x01(\tR\tnamespace\"1\n" +
 	"\x05Label\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value\"\xe0\x01\n" +

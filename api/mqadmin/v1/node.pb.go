@@ -93,7 +93,11 @@ type GetNodeStatusResponse struct {
 	// Whether clients are served.
 	Ready bool `protobuf:"varint,15,opt,name=ready,proto3" json:"ready,omitempty"`
 	// When the process started.
-	StartedAt     *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	StartedAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// All members by name, and whether this node reaches them.
+	Members map[string]bool `protobuf:"bytes,17,rep,name=members,proto3" json:"members,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Listeners of the node, those of the cluster not included.
+	Listeners     []*NodeListener `protobuf:"bytes,18,rep,name=listeners,proto3" json:"listeners,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -240,6 +244,111 @@ func (x *GetNodeStatusResponse) GetStartedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetNodeStatusResponse) GetMembers() map[string]bool {
+	if x != nil {
+		return x.Members
+	}
+	return nil
+}
+
+func (x *GetNodeStatusResponse) GetListeners() []*NodeListener {
+	if x != nil {
+		return x.Listeners
+	}
+	return nil
+}
+
+// NodeListener is a listener as a status page shows it.
+type NodeListener struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Type: mqtt, mqtts, mqttws, mqttwss, http or https.
+	Type string `protobuf:"bytes,1,opt,name=type,proto3" json:"type,omitempty"`
+	// State: running, suspended or stopped.
+	State string `protobuf:"bytes,2,opt,name=state,proto3" json:"state,omitempty"`
+	// Address that it is bound to, or path of a unix socket.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Port, 0 for a unix socket.
+	Port int32 `protobuf:"varint,4,opt,name=port,proto3" json:"port,omitempty"`
+	// Mountpoint of its clients.
+	Mountpoint string `protobuf:"bytes,5,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	// Bound of its connections, 0 for none.
+	MaxConnections int32 `protobuf:"varint,6,opt,name=max_connections,json=maxConnections,proto3" json:"max_connections,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *NodeListener) Reset() {
+	*x = NodeListener{}
+	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NodeListener) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NodeListener) ProtoMessage() {}
+
+func (x *NodeListener) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NodeListener.ProtoReflect.Descriptor instead.
+func (*NodeListener) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *NodeListener) GetType() string {
+	if x != nil {
+		return x.Type
+	}
+	return ""
+}
+
+func (x *NodeListener) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *NodeListener) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *NodeListener) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *NodeListener) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *NodeListener) GetMaxConnections() int32 {
+	if x != nil {
+		return x.MaxConnections
+	}
+	return 0
+}
+
 // PingNodeRequest has no arguments.
 type PingNodeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -249,7 +358,7 @@ type PingNodeRequest struct {
 
 func (x *PingNodeRequest) Reset() {
 	*x = PingNodeRequest{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -261,7 +370,7 @@ func (x *PingNodeRequest) String() string {
 func (*PingNodeRequest) ProtoMessage() {}
 
 func (x *PingNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -274,7 +383,7 @@ func (x *PingNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingNodeRequest.ProtoReflect.Descriptor instead.
 func (*PingNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 // PingNodeResponse tells who answered.
@@ -292,7 +401,7 @@ type PingNodeResponse struct {
 
 func (x *PingNodeResponse) Reset() {
 	*x = PingNodeResponse{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -304,7 +413,7 @@ func (x *PingNodeResponse) String() string {
 func (*PingNodeResponse) ProtoMessage() {}
 
 func (x *PingNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -317,7 +426,7 @@ func (x *PingNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingNodeResponse.ProtoReflect.Descriptor instead.
 func (*PingNodeResponse) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *PingNodeResponse) GetNode() string {
@@ -347,7 +456,7 @@ const file_mqadmin_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x15mqadmin/v1/node.proto\x12\n" +
 	"mqadmin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mqadmin/v1/options.proto\"\x16\n" +
-	"\x14GetNodeStatusRequest\"\xa2\x04\n" +
+	"\x14GetNodeStatusRequest\"\xe0\x05\n" +
 	"\x15GetNodeStatusResponse\x12\x1d\n" +
 	"\n" +
 	"num_online\x18\x01 \x01(\x03R\tnumOnline\x12\x1f\n" +
@@ -369,7 +478,21 @@ const file_mqadmin_v1_node_proto_rawDesc = "" +
 	"\x04node\x18\x0e \x01(\tR\x04node\x12\x14\n" +
 	"\x05ready\x18\x0f \x01(\bR\x05ready\x129\n" +
 	"\n" +
-	"started_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\"\x11\n" +
+	"started_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12H\n" +
+	"\amembers\x18\x11 \x03(\v2..mqadmin.v1.GetNodeStatusResponse.MembersEntryR\amembers\x126\n" +
+	"\tlisteners\x18\x12 \x03(\v2\x18.mqadmin.v1.NodeListenerR\tlisteners\x1a:\n" +
+	"\fMembersEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\bR\x05value:\x028\x01\"\xaf\x01\n" +
+	"\fNodeListener\x12\x12\n" +
+	"\x04type\x18\x01 \x01(\tR\x04type\x12\x14\n" +
+	"\x05state\x18\x02 \x01(\tR\x05state\x12\x18\n" +
+	"\aaddress\x18\x03 \x01(\tR\aaddress\x12\x12\n" +
+	"\x04port\x18\x04 \x01(\x05R\x04port\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x05 \x01(\tR\n" +
+	"mountpoint\x12'\n" +
+	"\x0fmax_connections\x18\x06 \x01(\x05R\x0emaxConnections\"\x11\n" +
 	"\x0fPingNodeRequest\"V\n" +
 	"\x10PingNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
@@ -391,25 +514,29 @@ func file_mqadmin_v1_node_proto_rawDescGZIP() []byte {
 	return file_mqadmin_v1_node_proto_rawDescData
 }
 
-var file_mqadmin_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_mqadmin_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_mqadmin_v1_node_proto_goTypes = []any{
 	(*GetNodeStatusRequest)(nil),  // 0: mqadmin.v1.GetNodeStatusRequest
 	(*GetNodeStatusResponse)(nil), // 1: mqadmin.v1.GetNodeStatusResponse
-	(*PingNodeRequest)(nil),       // 2: mqadmin.v1.PingNodeRequest
-	(*PingNodeResponse)(nil),      // 3: mqadmin.v1.PingNodeResponse
-	(*timestamppb.Timestamp)(nil), // 4: google.protobuf.Timestamp
+	(*NodeListener)(nil),          // 2: mqadmin.v1.NodeListener
+	(*PingNodeRequest)(nil),       // 3: mqadmin.v1.PingNodeRequest
+	(*PingNodeResponse)(nil),      // 4: mqadmin.v1.PingNodeResponse
+	nil,                           // 5: mqadmin.v1.GetNodeStatusResponse.MembersEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_mqadmin_v1_node_proto_depIdxs = []int32{
-	4, // 0: mqadmin.v1.GetNodeStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	0, // 1: mqadmin.v1.NodeService.GetNodeStatus:input_type -> mqadmin.v1.GetNodeStatusRequest
-	2, // 2: mqadmin.v1.NodeService.PingNode:input_type -> mqadmin.v1.PingNodeRequest
-	1, // 3: mqadmin.v1.NodeService.GetNodeStatus:output_type -> mqadmin.v1.GetNodeStatusResponse
-	3, // 4: mqadmin.v1.NodeService.PingNode:output_type -> mqadmin.v1.PingNodeResponse
-	3, // [3:5] is the sub-list for method output_type
-	1, // [1:3] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	6, // 0: mqadmin.v1.GetNodeStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	5, // 1: mqadmin.v1.GetNodeStatusResponse.members:type_name -> mqadmin.v1.GetNodeStatusResponse.MembersEntry
+	2, // 2: mqadmin.v1.GetNodeStatusResponse.listeners:type_name -> mqadmin.v1.NodeListener
+	0, // 3: mqadmin.v1.NodeService.GetNodeStatus:input_type -> mqadmin.v1.GetNodeStatusRequest
+	3, // 4: mqadmin.v1.NodeService.PingNode:input_type -> mqadmin.v1.PingNodeRequest
+	1, // 5: mqadmin.v1.NodeService.GetNodeStatus:output_type -> mqadmin.v1.GetNodeStatusResponse
+	4, // 6: mqadmin.v1.NodeService.PingNode:output_type -> mqadmin.v1.PingNodeResponse
+	5, // [5:7] is the sub-list for method output_type
+	3, // [3:5] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_mqadmin_v1_node_proto_init() }
@@ -424,7 +551,7 @@ func file_mqadmin_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mqadmin_v1_node_proto_rawDesc), len(file_mqadmin_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,9 +29,13 @@ type showOptions struct {
 	descriptions bool
 	aggregate    bool
 	labels       map[string]*string
+	more         []string // name=value
 }
 
-// labelNames are the labels that metrics have.
+// prometheus is a format that only metrics have.
+const prometheus output.Format = "prometheus"
+
+// labelNames are the labels that have a flag of their own, as in vmq-admin.
 func labelNames() []string { return []string{"mqtt_version", "reason_code", "return_code", "group"} }
 
 func newShow(f *command.Factory, runF func(context.Context, showOptions) error) *cobra.Command {
@@ -41,10 +45,13 @@ func newShow(f *command.Factory, runF func(context.Context, showOptions) error) 
 		Short: "Print all values",
 		Long: "One line per metric, ordered by name: type.name = value. Metrics of equal names are summed, unless\n" +
 			"--aggregate=false prints one line per combination of labels. A label with a value leaves only the metrics\n" +
-			"that have exactly that label; several labels must all be there.",
+			"that have exactly that label; several labels must all be there. --format prometheus prints what /metrics\n" +
+			"serves, whatever --aggregate says.",
 		Example: "  mqadmin metrics show\n" +
 			"  mqadmin metrics show -d\n" +
-			"  mqadmin metrics show --aggregate=false --mqtt_version=5",
+			"  mqadmin metrics show --aggregate=false --mqtt_version=5\n" +
+			"  mqadmin metrics show --describe --label listener=tcp.default\n" +
+			"  mqadmin metrics show --format prometheus",
 		Args: kv.NoWords,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if runF != nil {
@@ -55,37 +62,55 @@ func newShow(f *command.Factory, runF func(context.Context, showOptions) error) 
 	}
 	fs := cmd.Flags()
 	fs.BoolVarP(&o.descriptions, "with-descriptions", "d", false, "print what each metric counts")
+	fs.BoolVar(&o.descriptions, "describe", false, "the same as --with-descriptions")
 	fs.BoolVarP(&o.aggregate, "aggregate", "a", true, "sum metrics of equal names")
 	kv.Optional(fs.Lookup("aggregate"), "true")
 	for _, l := range labelNames() {
 		o.labels[l] = fs.String(l, "", "only metrics with this label")
 	}
+	fs.StringArrayVar(&o.more, "label", nil, "only metrics with this label, name=value; may be repeated")
+	command.MoreFormats(cmd, string(prometheus))
 	command.MarkPerNode(cmd)
 	command.MarkReading(cmd)
 	return cmd
 }
 
 func show(ctx context.Context, f *command.Factory, o showOptions) error {
+	format := f.OutputFormat()
+	if format == prometheus && f.All {
+		return command.Usage("--format prometheus is of one node at a time: use --node NAME, or have each node scraped")
+	}
+	req := &pb.ShowMetricsRequest{Aggregate: o.aggregate && format != prometheus}
+	for _, name := range labelNames() {
+		if v := *o.labels[name]; v != "" {
+			req.Labels = append(req.Labels, &pb.Label{Name: name, Value: v})
+		}
+	}
+	for _, l := range o.more {
+		name, value, ok := strings.Cut(l, "=")
+		if !ok || name == "" {
+			return command.Usage("--label %s: expected name=value, such as listener=tcp.default", l)
+		}
+		req.Labels = append(req.Labels, &pb.Label{Name: name, Value: value})
+	}
 	ctx, cancel := f.Context(ctx)
 	defer cancel()
 	conn, err := f.Conn(ctx)
 	if err != nil {
 		return err
 	}
-	req := &pb.ShowMetricsRequest{Aggregate: o.aggregate}
-	for _, name := range labelNames() {
-		if v := *o.labels[name]; v != "" {
-			req.Labels = append(req.Labels, &pb.Label{Name: name, Value: v})
-		}
-	}
 	resp, err := pb.NewMetricsServiceClient(conn).ShowMetrics(ctx, req)
 	if err != nil {
 		return err
 	}
-	if f.OutputFormat() == output.Human {
+	switch format {
+	case output.Human:
 		return lines(f, o, resp.GetMetrics())
+	case prometheus:
+		return prometheusText(f.IO.Out, resp)
+	default:
+		return table(f, o, resp.GetMetrics())
 	}
-	return table(f, o, resp.GetMetrics())
 }
 
 // line is one printed value; a histogram makes several.

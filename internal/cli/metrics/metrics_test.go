@@ -13,7 +13,7 @@ import (
 
 func sample() *pb.ShowMetricsResponse {
 	v5 := []*pb.Label{{Name: "mqtt_version", Value: "5"}, {Name: "reason_code", Value: `a"b`}}
-	return &pb.ShowMetricsResponse{Metrics: []*pb.Metric{
+	return &pb.ShowMetricsResponse{Node: "a@b", Namespace: "vernemq_", Metrics: []*pb.Metric{
 		{Type: pb.MetricType_METRIC_TYPE_COUNTER, Name: "mqtt_publish_received", Description: "PUBLISH packets in.", Labels: v5, Value: 3},
 		{Type: pb.MetricType_METRIC_TYPE_GAUGE, Name: "retain_memory", Description: "Bytes.", Value: -1},
 		{
@@ -24,7 +24,7 @@ func sample() *pb.ShowMetricsResponse {
 }
 
 func TestShow(t *testing.T) {
-	for _, format := range output.Formats() {
+	for _, format := range append(output.Formats(), "prometheus") {
 		f, out, _ := clitest.Factory(t, &clitest.API{ShowMetricsFunc: func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error) { return sample(), nil }})
 		f.Format = format
 		if err := clitest.Execute(t, newShow(f, nil), "-d", "--aggregate=false"); err != nil {
@@ -45,6 +45,9 @@ func TestShowRequests(t *testing.T) {
 		{[]string{"--aggregate", "false"}, &pb.ShowMetricsRequest{}},
 		{[]string{"--reason_code=success", "--mqtt_version", "5"}, &pb.ShowMetricsRequest{
 			Aggregate: true, Labels: []*pb.Label{label("mqtt_version", "5"), label("reason_code", "success")},
+		}},
+		{[]string{"--describe", "--label", "listener=tcp.a=b", "--label=plugin="}, &pb.ShowMetricsRequest{
+			Aggregate: true, Labels: []*pb.Label{label("listener", "tcp.a=b"), label("plugin", "")},
 		}},
 	} {
 		f, _, _ := clitest.Factory(t, &clitest.API{ShowMetricsFunc: func(r *pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error) {
