@@ -83,16 +83,29 @@ func (c *connection) handshake(l login) error {
 	if l.filter == "" {
 		return nil
 	}
-	sub := &packet.Subscribe{PacketID: 1, Subscriptions: []message.Subscription{{Filter: l.filter, QoS: l.qos}}}
-	if _, err := c.Write(packet.Append(nil, l.version, sub)); err != nil {
+	return c.subscribe(l.qos, l.filter)
+}
+
+// subscribe waits until the filters are granted.
+func (c *connection) subscribe(qos byte, filters ...string) error {
+	sub := &packet.Subscribe{PacketID: 1}
+	for _, f := range filters {
+		sub.Subscriptions = append(sub.Subscriptions, message.Subscription{Filter: f, QoS: qos})
+	}
+	if _, err := c.Write(packet.Append(nil, c.version, sub)); err != nil {
 		return err
 	}
-	p, err = c.expect(byte(packet.TypeSuback))
+	p, err := c.expect(byte(packet.TypeSuback))
 	if err != nil {
 		return err
 	}
-	if n := len(p); n < 3 || p[n-1] != l.qos {
+	if len(p) < 2+len(filters) {
 		return fmt.Errorf("%w: SUBACK %x", errBehaviour, p)
+	}
+	for _, granted := range p[len(p)-len(filters):] {
+		if granted != qos {
+			return fmt.Errorf("%w: SUBACK %x", errBehaviour, p)
+		}
 	}
 	return nil
 }
@@ -114,6 +127,27 @@ func (c *connection) expect(kind byte) ([]byte, error) {
 		}
 		if err := c.fill(); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// message reads the next packet, a PUBLISH, and returns its payload and
+// identifier.
+func (c *connection) message() (payload []byte, pid uint16, err error) {
+	for {
+		f, n, err := next(c.in, c.version)
+		switch {
+		case err != nil:
+			return nil, 0, err
+		case n == 0:
+			if err := c.fill(); err != nil {
+				return nil, 0, err
+			}
+		case f.kind != byte(packet.TypePublish):
+			return nil, 0, fmt.Errorf("%w: packet type %d instead of a message", errBehaviour, f.kind)
+		default:
+			c.in = c.in[n:]
+			return f.body, f.pid, nil
 		}
 	}
 }

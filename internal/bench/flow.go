@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -98,7 +99,9 @@ func (f *flow) open(ctx context.Context) error {
 		f.subs = append(f.subs, s)
 	}
 	for i := range f.Publishers {
-		c, err := dial(ctx, login{address: f.Address, version: f.Version, id: fmt.Sprintf("bench-pub-%d", i), buffer: 16 << 10})
+		c, err := dial(ctx, login{
+			address: cmp.Or(f.PublishAt, f.Address), version: f.Version, id: fmt.Sprintf("bench-pub-%d", i), buffer: 16 << 10,
+		})
 		if err != nil {
 			return err
 		}
@@ -143,14 +146,14 @@ func (f *flow) measure(ctx context.Context) (r Result, err error) {
 	}
 	f.measuring.Store(true)
 	began, units := time.Now(), f.delivered.Load()
-	cpu, err := cpuSeconds(f.PID)
+	cpu, err := f.cpu()
 	if err != nil {
 		return r, err
 	}
 	if err := f.sleep(ctx, f.Measure); err != nil {
 		return r, err
 	}
-	end, err := cpuSeconds(f.PID)
+	end, err := f.cpu()
 	if err != nil {
 		return r, err
 	}

@@ -45,8 +45,12 @@ type Spec struct {
 	Kind    Kind
 	Shape   Shape
 	Address string
-	// PID is the broker's process, whose CPU and memory are read.
+	// PublishAt is where the publishers connect, if not to Address.
+	PublishAt string
+	// PID is the broker's process, whose CPU and memory are read. The CPU of
+	// Also, other nodes of its cluster, is added.
 	PID                     int
+	Also                    []int
 	Version                 byte // 4 or 5
 	QoS                     byte
 	Publishers, Subscribers int
@@ -109,6 +113,18 @@ func Run(ctx context.Context, s Spec) (Result, error) {
 		return runMany(ctx, s)
 	}
 	return Result{}, fmt.Errorf("no kind of run is called %q", s.Kind)
+}
+
+// cpu is the time that the broker's processes have used.
+func (s Spec) cpu() (sum float64, err error) {
+	for _, pid := range append([]int{s.PID}, s.Also...) {
+		n, err := cpuSeconds(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // copies is how often each message is delivered.

@@ -107,7 +107,17 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 			return err
 		}
 	}
-	if len(all)+len(growth) == 0 {
+	var clusters []bench.ClusterRow
+	if want.MatchString(bench.ClusterName) {
+		c := bench.Cluster{Bin: suite.Launcher.Bin, Dir: dir, Sizes: bench.OrdinaryCluster, Log: out}
+		if o.quick {
+			c.Sizes = bench.QuickCluster
+		}
+		if clusters, err = c.Run(ctx); err != nil {
+			return err
+		}
+	}
+	if len(all)+len(growth)+len(clusters) == 0 {
 		return fmt.Errorf("no scenario matches %q", o.scenario)
 	}
 	fmt.Fprintln(out)
@@ -118,6 +128,7 @@ func run(ctx context.Context, o options, out io.Writer) (err error) {
 	var b strings.Builder
 	bench.Markdown(&b, all, suite.Brokers)
 	bench.MarkdownGrowth(&b, growth)
+	bench.MarkdownCluster(&b, clusters)
 	return os.WriteFile(o.markdown, []byte(b.String()), 0o644)
 }
 
