@@ -4,10 +4,13 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/mqadmin/mqadmin/internal/clustertest"
 	"github.com/mqadmin/mqadmin/internal/packet"
@@ -54,13 +57,9 @@ func (c *Cluster) large(ctx context.Context) error {
 	} else {
 		c.note("SUBACK p99 during a snapshot", "no snapshot was due")
 	}
-	var most int64
-	for _, n := range nodes {
-		rss, err := settledBytes(ctx, n.PID())
-		if err != nil {
-			return err
-		}
-		most = max(most, rss)
+	most, err := settledMost(ctx, nodes)
+	if err != nil {
+		return err
 	}
 	c.atMost("memory of a node with "+size, float64(most)/(1<<20), 600, "%.0f MiB")
 	if err := c.restart(ctx, nodes, size); err != nil {
@@ -117,6 +116,20 @@ func (c *Cluster) fill(ctx context.Context, nodes []*clustertest.Node, snaps *sn
 		return nil, nil, *err
 	}
 	return quiet, busy, ctx.Err()
+}
+
+// settledMost is the memory of the node that takes most of it.
+func settledMost(ctx context.Context, nodes []*clustertest.Node) (int64, error) {
+	var group errgroup.Group
+	sizes := make([]int64, len(nodes))
+	for i, n := range nodes {
+		group.Go(func() (err error) {
+			sizes[i], err = settledBytes(ctx, n.PID())
+			return err
+		})
+	}
+	err := group.Wait()
+	return slices.Max(sizes), err
 }
 
 // restart stops a node that does not lead and starts it again.

@@ -342,8 +342,8 @@ func (b *Broker) drain() {
 	_ = b.listeners.Close(ctx)
 	b.host.Close()
 	b.cluster.Flush(ctx)
-	if err := b.meta.TransferLeadership(ctx); err != nil && !b.hasLeft() {
-		b.log.Warn("leadership was not handed over", "error", err)
+	if err := b.meta.Resign(ctx); err != nil && !b.hasLeft() {
+		b.log.Warn("the other nodes wait for this one for a moment", "error", err)
 	}
 	b.admin.Shutdown(ctx)
 }

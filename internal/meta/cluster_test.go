@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -248,6 +249,32 @@ func TestDeadMemberDelaysVisibilityByItsLease(t *testing.T) {
 	}
 	if d := time.Since(begin); d > 3*time.Second {
 		t.Errorf("visible after %v", d)
+	}
+}
+
+// A node that stops in order, leading or not, is waited for by nobody: when
+// Resign returns, the leader counts its lease as over.
+func TestResignedMemberDelaysNobody(t *testing.T) {
+	nodes := cluster(t, 3)
+	for _, leads := range []bool{false, true} {
+		lead := leaderOf(t, nodes)
+		at := slices.IndexFunc(nodes, func(n *testNode) bool { return (n == lead) == leads })
+		n := nodes[at]
+		if err := n.store.Resign(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if n.store.Leased() {
+			t.Error("leased after it resigned")
+		}
+		nodes = slices.Delete(nodes, at, at+1)
+		l := leaderOf(t, nodes).store.leading.Load()
+		l.mu.Lock()
+		le := *l.leases[n.id]
+		l.mu.Unlock()
+		if le.until.After(time.Now()) || !le.reported {
+			t.Errorf("leading %v: the lease goes on until %v, reported %v", leads, le.until, le.reported)
+		}
+		n.stop()
 	}
 }
 

@@ -335,33 +335,3 @@ func (s *Store) probeMember(id message.NodeID, hello *metapb.Hello) {
 		s.removed()
 	}
 }
-
-// TransferLeadership hands leadership to another voter. On a node that does
-// not lead, or is alone, it does nothing.
-func (s *Store) TransferLeadership(ctx context.Context) error {
-	l := s.leading.Load()
-	if l == nil {
-		return nil
-	}
-	voters := 0
-	for _, sv := range l.node.servers() {
-		if sv.Suffrage == raft.Voter {
-			voters++
-		}
-	}
-	if voters < 2 {
-		return nil
-	}
-	f := l.node.raft.LeadershipTransfer()
-	done := make(chan error, 1)
-	go func() { done <- f.Error() }() // bounded by the election timeout
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("handing leadership over: %w", err)
-		}
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

@@ -57,6 +57,7 @@ func (s *Store) follow(ctx context.Context, ss *session) error {
 func (s *Store) send(ctx context.Context, stream metapb.Meta_ForwardClient, dead <-chan error) error {
 	tick := time.NewTicker(reportEvery)
 	defer tick.Stop()
+	resigned := s.resigned
 	for {
 		_, changed := s.progress.get()
 		if err := stream.Send(s.report()); err != nil {
@@ -79,6 +80,9 @@ func (s *Store) send(ctx context.Context, stream metapb.Meta_ForwardClient, dead
 				break batches
 			case <-tick.C:
 				break batches
+			case <-resigned:
+				resigned = nil
+				break batches
 			}
 		}
 	}
@@ -98,6 +102,9 @@ func (s *Store) listen(stream metapb.Meta_ForwardClient) error {
 			continue
 		}
 		s.visible.raise(m.GetVisible())
+		if m.GetResigned() {
+			s.releaseOnce.Do(func() { close(s.released) })
+		}
 		if e := m.GetEcho(); e != 0 {
 			s.leasedUntil.Store(e + int64(memberLease))
 		}
@@ -122,7 +129,7 @@ func (s *Store) report() *metapb.FromMember {
 	current := s.detached == nil
 	s.mu.RUnlock()
 	r := &metapb.FromMember{Applied: s.progress.load(), Overlay: uint64(journalled)}
-	if current {
+	if r.Resigned = s.hasResigned(); current && !r.Resigned {
 		r.Applied, r.Sent = s.applied.load(), s.monotonic()
 	}
 	return r
@@ -189,6 +196,7 @@ func (g *service) Forward(stream metapb.Meta_ForwardServer) error {
 // serve runs the leader's side of one member's stream.
 func (l *leadership) serve(stream metapb.Meta_ForwardServer, id message.NodeID) error {
 	var echo atomic.Int64
+	var resigned atomic.Bool
 	news, over := make(chan struct{}, 1), make(chan error, 2)
 	fail := func(err error) {
 		select {
@@ -211,13 +219,16 @@ func (l *leadership) serve(stream metapb.Meta_ForwardServer, id message.NodeID) 
 				echo.Store(m.GetSent())
 				signal(news)
 			}
+			if m.GetResigned() && !resigned.Swap(true) {
+				signal(news)
+			}
 		}
 	})
 	check := time.NewTicker(reportEvery)
 	defer check.Stop()
 	for {
 		v, changed := l.store.visible.get()
-		if err := stream.Send(&metapb.FromLeader{Visible: v, Echo: echo.Load()}); err != nil {
+		if err := stream.Send(&metapb.FromLeader{Visible: v, Echo: echo.Load(), Resigned: resigned.Load()}); err != nil {
 			return err
 		}
 	wait:

@@ -96,7 +96,7 @@ func (s *Store) Incarnation() uint32 { return s.prop.current() }
 // Leased reports whether this node holds a lease: the leader waits for it
 // before it calls anything visible. Without quorum it is true.
 func (s *Store) Leased() bool {
-	return s.leading.Load() != nil || s.leasedUntil.Load() > s.monotonic() || s.cutOffNow()
+	return !s.hasResigned() && (s.leading.Load() != nil || s.leasedUntil.Load() > s.monotonic() || s.cutOffNow())
 }
 
 // Status describes the store.

@@ -69,6 +69,10 @@ type Store struct {
 	attached                   chan struct{} // closed at the first attach
 	attachOnce                 sync.Once
 
+	// resigned is closed by Resign, released once a leader knows.
+	resigned, released      chan struct{}
+	resignOnce, releaseOnce sync.Once
+
 	// Of the run loop only.
 	session   *session
 	lostAt    time.Time
@@ -120,6 +124,7 @@ func newStore(cfg Config) *Store {
 	s := &Store{
 		cfg: cfg, log: cfg.Logger, prop: newProposer(cfg.NodeID, cfg.Incarnation), calls: make(chan func()),
 		slots: make(chan struct{}, cfg.MaxPending), attached: make(chan struct{}), lostAt: time.Now(), started: time.Now(),
+		resigned: make(chan struct{}), released: make(chan struct{}),
 		journaled: cfg.Metrics.Counter("metadata_overlay_commands", "Metadata commands answered without quorum."),
 		full:      cfg.Metrics.Counter("metadata_overlay_full", "Metadata commands refused because the overlay journal was full."),
 	}

@@ -33,7 +33,9 @@ type FromMember struct {
 	// Commands in the member's overlay journal.
 	Overlay uint64 `protobuf:"varint,4,opt,name=overlay,proto3" json:"overlay,omitempty"`
 	// The member's own clock, echoed: a lease runs from when it was asked for.
-	Sent          int64 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	Sent int64 `protobuf:"varint,5,opt,name=sent,proto3" json:"sent,omitempty"`
+	// The member stops and serves nobody any more: its lease ends now.
+	Resigned      bool `protobuf:"varint,6,opt,name=resigned,proto3" json:"resigned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -101,6 +103,13 @@ func (x *FromMember) GetSent() int64 {
 		return x.Sent
 	}
 	return 0
+}
+
+func (x *FromMember) GetResigned() bool {
+	if x != nil {
+		return x.Resigned
+	}
+	return false
 }
 
 type Hello struct {
@@ -184,8 +193,10 @@ type FromLeader struct {
 	// First message only.
 	Welcome *Welcome `protobuf:"bytes,1,opt,name=welcome,proto3" json:"welcome,omitempty"`
 	// Every leased member has applied this index.
-	Visible       uint64 `protobuf:"varint,2,opt,name=visible,proto3" json:"visible,omitempty"`
-	Echo          int64  `protobuf:"varint,3,opt,name=echo,proto3" json:"echo,omitempty"`
+	Visible uint64 `protobuf:"varint,2,opt,name=visible,proto3" json:"visible,omitempty"`
+	Echo    int64  `protobuf:"varint,3,opt,name=echo,proto3" json:"echo,omitempty"`
+	// The member's lease has ended as it asked.
+	Resigned      bool `protobuf:"varint,4,opt,name=resigned,proto3" json:"resigned,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,6 +250,13 @@ func (x *FromLeader) GetEcho() int64 {
 		return x.Echo
 	}
 	return 0
+}
+
+func (x *FromLeader) GetResigned() bool {
+	if x != nil {
+		return x.Resigned
+	}
+	return false
 }
 
 type Welcome struct {
@@ -507,25 +525,27 @@ var File_service_proto protoreflect.FileDescriptor
 
 const file_service_proto_rawDesc = "" +
 	"\n" +
-	"\rservice.proto\x12\fmqadmin.meta\x1a\rcommand.proto\"\x9b\x01\n" +
+	"\rservice.proto\x12\fmqadmin.meta\x1a\rcommand.proto\"\xb7\x01\n" +
 	"\n" +
 	"FromMember\x12)\n" +
 	"\x05hello\x18\x01 \x01(\v2\x13.mqadmin.meta.HelloR\x05hello\x12\x1a\n" +
 	"\bcommands\x18\x02 \x03(\fR\bcommands\x12\x18\n" +
 	"\aapplied\x18\x03 \x01(\x04R\aapplied\x12\x18\n" +
 	"\aoverlay\x18\x04 \x01(\x04R\aoverlay\x12\x12\n" +
-	"\x04sent\x18\x05 \x01(\x03R\x04sent\"\x8b\x01\n" +
+	"\x04sent\x18\x05 \x01(\x03R\x04sent\x12\x1a\n" +
+	"\bresigned\x18\x06 \x01(\bR\bresigned\"\x8b\x01\n" +
 	"\x05Hello\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\x06R\x04node\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x12\x18\n" +
 	"\acluster\x18\x03 \x01(\x06R\acluster\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x18\n" +
-	"\aversion\x18\x05 \x01(\tR\aversion\"k\n" +
+	"\aversion\x18\x05 \x01(\tR\aversion\"\x87\x01\n" +
 	"\n" +
 	"FromLeader\x12/\n" +
 	"\awelcome\x18\x01 \x01(\v2\x15.mqadmin.meta.WelcomeR\awelcome\x12\x18\n" +
 	"\avisible\x18\x02 \x01(\x04R\avisible\x12\x12\n" +
-	"\x04echo\x18\x03 \x01(\x03R\x04echo\"g\n" +
+	"\x04echo\x18\x03 \x01(\x03R\x04echo\x12\x1a\n" +
+	"\bresigned\x18\x04 \x01(\bR\bresigned\"g\n" +
 	"\aWelcome\x12\x16\n" +
 	"\x06commit\x18\x01 \x01(\x04R\x06commit\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\x12\x18\n" +
