@@ -91,6 +91,15 @@ var reasonCodes = map[Reason]codes.Code{
 	pb.ErrorReason_ERROR_REASON_BAD_NODE_NAME:     codes.InvalidArgument,
 	pb.ErrorReason_ERROR_REASON_NODE_DOWN:         codes.Unavailable,
 	pb.ErrorReason_ERROR_REASON_SESSION_UNKNOWN:   codes.NotFound,
+
+	pb.ErrorReason_ERROR_REASON_SETTING_UNKNOWN:       codes.InvalidArgument,
+	pb.ErrorReason_ERROR_REASON_SETTING_NEEDS_RESTART: codes.FailedPrecondition,
+	pb.ErrorReason_ERROR_REASON_LISTENER_UNKNOWN:      codes.NotFound,
+	pb.ErrorReason_ERROR_REASON_LISTENER_EXISTS:       codes.AlreadyExists,
+	pb.ErrorReason_ERROR_REASON_LISTENER_FAILED:       codes.FailedPrecondition,
+	pb.ErrorReason_ERROR_REASON_PLUGIN_UNKNOWN:        codes.NotFound,
+	pb.ErrorReason_ERROR_REASON_TRACE_RUNNING:         codes.Aborted,
+	pb.ErrorReason_ERROR_REASON_LOGGER_UNKNOWN:        codes.NotFound,
 }
 
 // reasonName is the reason as it stands in an ErrorInfo.

@@ -164,11 +164,12 @@ var errSilent = errors.New("no answer")
 func (s *Server) ask(ctx context.Context, name string, q *sessionQuery, emit func(*pb.SessionRow) error) (*pb.ShowSessionsSummary, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silence := time.AfterFunc(s.cfg.PeerTimeout, func() {
-		cancel(fmt.Errorf("%w within %s", errSilent, s.cfg.PeerTimeout))
+	limit := s.cfg.PeerTimeout()
+	silence := time.AfterFunc(limit, func() {
+		cancel(fmt.Errorf("%w within %s", errSilent, limit))
 	})
 	defer silence.Stop()
-	sum, err := s.receive(ctx, name, q, emit, silence)
+	sum, err := s.receive(ctx, name, q, emit, silence, limit)
 	if cause := context.Cause(ctx); errors.Is(cause, errSilent) {
 		err = cause
 	}
@@ -177,7 +178,7 @@ func (s *Server) ask(ctx context.Context, name string, q *sessionQuery, emit fun
 
 // receive runs the timer silence only while it waits for the member, not while
 // the reader of the list is slow.
-func (s *Server) receive(ctx context.Context, name string, q *sessionQuery, emit func(*pb.SessionRow) error, silence *time.Timer) (*pb.ShowSessionsSummary, error) {
+func (s *Server) receive(ctx context.Context, name string, q *sessionQuery, emit func(*pb.SessionRow) error, silence *time.Timer, limit time.Duration) (*pb.ShowSessionsSummary, error) {
 	conn, err := s.cfg.Peers.Conn(ctx, name)
 	if err != nil {
 		return nil, err
@@ -203,6 +204,6 @@ func (s *Server) receive(ctx context.Context, name string, q *sessionQuery, emit
 		if resp.GetSummary() != nil {
 			return resp.GetSummary(), nil
 		}
-		silence.Reset(s.cfg.PeerTimeout)
+		silence.Reset(limit)
 	}
 }

@@ -23,6 +23,8 @@ type Config struct {
 	Sessions Sessions
 	Metrics  Metrics
 	Peers    Peers // nil: a node alone
+	// Settings are shown and changed; nil: the calls about them are not served.
+	Settings Settings
 	// Errors maps sentinels of lower packages to reasons; optional.
 	Errors []ErrorMapping
 	// Identify recognises callers on servers that were not started with Serve,
@@ -37,8 +39,8 @@ type Config struct {
 	// CallTimeout ends unary calls that came without a deadline; 60 s when 0.
 	CallTimeout time.Duration
 	// PeerTimeout is how long another member may be silent before the answer
-	// goes out without it; 5 s when 0.
-	PeerTimeout time.Duration
+	// goes out without it; 5 s when nil.
+	PeerTimeout func() time.Duration
 	// MaxStreams bounds the concurrent calls of one connection; 100 when 0.
 	MaxStreams uint32
 }
@@ -73,8 +75,8 @@ func New(cfg Config) (*Server, error) {
 	if cfg.CallTimeout == 0 {
 		cfg.CallTimeout = time.Minute
 	}
-	if cfg.PeerTimeout == 0 {
-		cfg.PeerTimeout = 5 * time.Second
+	if cfg.PeerTimeout == nil {
+		cfg.PeerTimeout = func() time.Duration { return 5 * time.Second }
 	}
 	if cfg.MaxStreams == 0 {
 		cfg.MaxStreams = 100
@@ -129,6 +131,9 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	pb.RegisterNodeServiceServer(r, nodeService{s: s})
 	pb.RegisterSessionServiceServer(r, sessionService{s: s})
 	pb.RegisterMetricsServiceServer(r, metricsService{s: s})
+	if s.cfg.Settings != nil {
+		pb.RegisterSettingServiceServer(r, settingService{s: s})
+	}
 }
 
 // ServerOptions returns the interceptors. They let calls of other services

@@ -46,6 +46,9 @@ func (a *ACL) Configure(path string, interval time.Duration) error {
 	return a.file.configure(path, interval)
 }
 
+// Interval returns how often the file is read again.
+func (a *ACL) Interval() time.Duration { return a.file.every() }
+
 // Prompt says that the hooks look at memory only; see hook.Prompt.
 func (a *ACL) Prompt() {}
 

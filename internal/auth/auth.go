@@ -165,6 +165,13 @@ func (f *file[T]) name() string {
 	return f.path
 }
 
+// every returns the interval in use.
+func (f *file[T]) every() time.Duration {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.interval
+}
+
 // run re-reads the file at its interval until ctx ends.
 func (f *file[T]) run(ctx context.Context) {
 	for {

@@ -75,6 +75,9 @@ func (p *Passwd) Configure(path string, interval time.Duration) error {
 	return p.file.configure(path, interval)
 }
 
+// Interval returns how often the file is read again.
+func (p *Passwd) Interval() time.Duration { return p.file.every() }
+
 // Users returns how many users the loaded file has.
 func (p *Passwd) Users() int {
 	if u := p.file.good.Load(); u != nil {

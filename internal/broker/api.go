@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"google.golang.org/grpc"
 
@@ -22,9 +23,10 @@ const adminRole = pb.Role_ROLE_ADMIN
 // that other nodes call.
 func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, bool)) admin.Config {
 	return admin.Config{
-		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b},
+		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b}, Settings: settingAPI{b},
 		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
-		PeerTimeout: b.cfg.Duration("cluster_ready_rpc_timeout"), MaxStreams: uint32(b.cfg.Int("admin.max_concurrent_calls")),
+		PeerTimeout: func() time.Duration { return b.live.config().Duration("cluster_ready_rpc_timeout") },
+		MaxStreams:  uint32(b.cfg.Int("admin.max_concurrent_calls")),
 	}
 }
 

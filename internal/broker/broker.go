@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"net"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +48,8 @@ type Options struct {
 
 // Broker is one running node.
 type Broker struct {
-	cfg     *config.Config
+	cfg     *config.Config // of the start
+	live    *live          // in force
 	log     *logging.Logger
 	reread  func() (*config.Config, error)
 	sys     *System
@@ -86,7 +88,7 @@ type Broker struct {
 // metadata. What it opened is closed again when it fails.
 func New(o Options) (_ *Broker, err error) {
 	b := &Broker{
-		cfg: o.Config, log: o.Logger, reread: o.Reread, sys: o.System, metrics: metrics.New(), name: o.Config.String("nodename"),
+		cfg: o.Config, live: newLive(o.Config), log: o.Logger, reread: o.Reread, sys: o.System, metrics: metrics.New(), name: o.Config.String("nodename"),
 		left: make(chan struct{}), fatal: make(chan error, 1), started: time.Now(),
 	}
 	if b.sys == nil {
@@ -186,13 +188,10 @@ func (b *Broker) openEngine() (err error) {
 		return err
 	}
 	b.onClose(b.queues.Close)
-	timeout := cfg.Duration("remote_enqueue_timeout")
 	b.router = router.New(router.Config{
 		Self: b.id.node, Queues: b.queues, Links: b.port, Metadata: b.meta,
-		Policy:             router.Policy(cfg.Enum("shared_subscription_policy")),
-		MaxRetainedMessage: int(unlimited(cfg.Bytes("max_retained_message_size"))), MaxRetainedBytes: unlimited(cfg.Bytes("max_retained_bytes")),
-		Separate:       cfg.Enum("overlapping_subscriptions") == "separate",
-		EnqueueTimeout: timeout, Metrics: b.metrics, Logger: b.log.With("part", "router"),
+		Settings: routerSettings(cfg), Separate: cfg.Enum("overlapping_subscriptions") == "separate",
+		Metrics: b.metrics, Logger: b.log.With("part", "router"),
 	})
 	b.onClose(b.router.Close)
 	ids := &messageIDs{node: b.id.node, incarnation: b.id.incarnation}
@@ -207,11 +206,12 @@ func (b *Broker) openEngine() (err error) {
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
 		Meta: b.meta, Port: b.port, Sessions: b.sessions, Queues: b.queues, Records: b.store, Router: b.router,
 		Rerouter: b.router, Streams: b.router, Spool: spool{b.store}, Listeners: suspender{b.listeners},
-		EnqueueTimeout: timeout, JoinTimeout: cfg.Duration("max_joining_time"), QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
+		EnqueueTimeout: cfg.Duration("remote_enqueue_timeout"), JoinTimeout: cfg.Duration("max_joining_time"), QueueOptions: func() queue.Options { return queueOptions(b.settings.load()) }, DrainStep: cfg.Int("max_msgs_per_drain_step"), DownAfter: cfg.Duration("netsplit_grace"),
 		OnLeft:  func() { b.leave.Do(func() { close(b.left) }) },
 		Metrics: b.metrics, Logger: b.log.With("part", "cluster"),
 	})
 	b.port.SetReceiver(b.router)
+	b.followSettings()
 	b.gate.attach(b.cluster, b.router) // the router sends a session's messages here once the cluster expects them
 	return nil
 }
@@ -367,23 +367,13 @@ func (b *Broker) setMetadataAside() error {
 	return nil
 }
 
-// Reload reads certificates, password and ACL files again, which may be others by
-// the configuration of now, and reopens the logs.
+// Reload takes what can change while the broker runs from the configuration
+// file, reads certificates, password and ACL files again, and reopens the logs.
 func (b *Broker) Reload() {
 	if err := b.log.Reopen(); err != nil {
 		b.log.Error("log files could not be reopened", "error", err)
 	}
-	if b.reread != nil {
-		next, err := b.reread()
-		if err != nil {
-			b.log.Error("the configuration cannot be read again; the former one stays in force", "error", err)
-		} else {
-			b.reconfigure(next)
-			if w := b.files.Load(); w != nil {
-				w.refresh()
-			}
-		}
-	}
+	b.rereadFile()
 	failed := b.listeners.Reload() != nil
 	for _, p := range b.plugins {
 		failed = p.Reload() != nil || failed
@@ -393,4 +383,23 @@ func (b *Broker) Reload() {
 		return
 	}
 	b.log.Info("files were loaded again")
+}
+
+// rereadFile applies every setting of the file that needs no restart.
+func (b *Broker) rereadFile() {
+	if b.reread == nil {
+		return
+	}
+	next, err := b.reread()
+	var restart []string
+	if err == nil {
+		restart, err = b.live.reread(next)
+	}
+	if err != nil {
+		b.log.Error("the configuration cannot be read again; the former one stays in force", "error", err)
+		return
+	}
+	if len(restart) > 0 {
+		b.log.Warn("settings of the file differ from those in force and take effect only after a restart", "settings", strings.Join(restart, ", "))
+	}
 }

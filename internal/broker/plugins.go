@@ -21,6 +21,7 @@ type plugin interface {
 	Run(ctx context.Context)
 	Reload() error
 	File() string
+	Interval() time.Duration
 	Configure(path string, interval time.Duration) error
 }
 
@@ -85,11 +86,15 @@ func priority(c *config.Config, name string) int {
 	return c.Int(key)
 }
 
-// reconfigure takes the files and intervals of plugins from a configuration that
-// was read again. Other settings wait for a restart.
-func (b *Broker) reconfigure(next *config.Config) {
+// reconfigure gives plugins other files and intervals.
+func (b *Broker) reconfigure(before, after *config.Config) {
 	for _, p := range b.plugins {
-		_ = p.Configure(next.String(p.file), next.Duration(p.interval)) // logged, and shown by a gauge
+		if before.String(p.file) != after.String(p.file) || before.Duration(p.interval) != after.Duration(p.interval) {
+			_ = p.Configure(after.String(p.file), after.Duration(p.interval)) // logged, and shown by a gauge
+		}
+	}
+	if w := b.files.Load(); w != nil {
+		w.refresh()
 	}
 }
 

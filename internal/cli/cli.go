@@ -21,6 +21,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/cli/node"
 	"github.com/mqadmin/mqadmin/internal/cli/output"
 	"github.com/mqadmin/mqadmin/internal/cli/session"
+	"github.com/mqadmin/mqadmin/internal/cli/setting"
 	"github.com/mqadmin/mqadmin/internal/version"
 )
 
@@ -108,7 +109,9 @@ func newRoot(f *command.Factory) *cobra.Command {
 		"Watches and steers a cluster of MQTT brokers through one of its members: the one on this host, or that of\n"+
 			"--address. Arguments are written key=value, flags as usual; both may be mixed.",
 		"  mqadmin cluster show\n  mqadmin session show",
-		cluster.New(f), session.New(f), node.New(f), metrics.New(f), newVersion(f), newExitCodes())
+		append([]*cobra.Command{
+			cluster.New(f), session.New(f), node.New(f), metrics.New(f), newVersion(f), newExitCodes(),
+		}, setting.New(f)...)...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.DisableSuggestions = true // kv.Group suggests, at every level
 	root.SetOut(f.IO.Out)

@@ -84,7 +84,9 @@ func TestWhatEndsOrDeletesIsMarked(t *testing.T) {
 			got = append(got, c.CommandPath())
 		}
 	})
-	if want := []string{"mqadmin cluster leave", "mqadmin session disconnect"}; !slices.Equal(got, want) {
+	if want := []string{
+		"mqadmin cluster leave", "mqadmin config reset", "mqadmin session disconnect", "mqadmin set",
+	}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
 }
@@ -128,6 +130,7 @@ func everything(called map[string]bool) *clitest.API {
 			return &pb.ShowMetricsResponse{}, nil
 		},
 		ResetMetricsFunc: func() error { called["ResetMetrics"] = true; return nil },
+		BrokerAPI:        everythingOfBroker(called),
 	}
 }
 

@@ -88,7 +88,7 @@ type Config struct {
 	Spool                  peer.Spool
 	Listeners              Listeners
 	// EnqueueTimeout (remote_enqueue_timeout) is how long a CONNECT waits for
-	// the queue of the session's former owner.
+	// the queue of the session's former owner, until SetEnqueueTimeout.
 	EnqueueTimeout time.Duration
 	// JoinTimeout (max_joining_time) bounds a join.
 	JoinTimeout time.Duration
@@ -120,6 +120,7 @@ type Cluster struct {
 	// reconciling is held while disk and registry are compared.
 	reconciling sync.Mutex
 	cordoned    atomic.Bool
+	enqueue     atomic.Int64 // remote_enqueue_timeout
 	started     time.Time
 	links       links
 	moves       moves
@@ -132,6 +133,7 @@ type Cluster struct {
 // New returns a Cluster; Run does its work.
 func New(cfg Config) *Cluster {
 	c := &Cluster{cfg: cfg, log: cfg.Logger, started: time.Now()}
+	c.SetEnqueueTimeout(cfg.EnqueueTimeout)
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	c.links.since = map[message.NodeID]link{}
 	c.moves.running = map[message.SessionID]*moving{}
@@ -144,6 +146,13 @@ func New(cfg Config) *Cluster {
 	c.counters.downs = cfg.Metrics.Counter("cluster_nodes_down", "Times that this node, as leader, declared another one down.")
 	return c
 }
+
+// SetEnqueueTimeout changes how long the next CONNECT waits for a queue that
+// moves.
+func (c *Cluster) SetEnqueueTimeout(d time.Duration) { c.enqueue.Store(int64(d)) }
+
+// EnqueueTimeout returns what SetEnqueueTimeout set last.
+func (c *Cluster) EnqueueTimeout() time.Duration { return time.Duration(c.enqueue.Load()) }
 
 // Run follows the membership until ctx ends.
 func (c *Cluster) Run(ctx context.Context) error {

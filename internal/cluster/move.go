@@ -173,7 +173,7 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 	if err != nil {
 		return err
 	}
-	for end := time.Now().Add(c.cfg.EnqueueTimeout); ; {
+	for end := time.Now().Add(c.EnqueueTimeout()); ; {
 		resp, err := client.Pull(ctx, &clusterpb.PullRequest{
 			Session: &clusterpb.SessionID{Mountpoint: s.ID.Mountpoint, ClientId: s.ID.ClientID},
 			Epoch:   s.Epoch.Index, Confirmed: next, Limit: uint32(c.cfg.DrainStep),
@@ -219,7 +219,7 @@ func handedOver(err error) bool {
 // strikeOwn strikes this node as a source of its own session once nothing from
 // before can reach it any more.
 func (c *Cluster) strikeOwn(ctx context.Context, id message.SessionID, src meta.Source) error {
-	for end := time.Now().Add(c.cfg.EnqueueTimeout); ; {
+	for end := time.Now().Add(c.EnqueueTimeout()); ; {
 		l, err := c.passed(ctx, src.Until)
 		switch {
 		case ctx.Err() != nil:

@@ -83,7 +83,7 @@ func (c *Cluster) take(ctx context.Context, r session.RegisterRequest, reg meta.
 	if _, _, err := c.cfg.Queues.Open(c.held(r.ID, r.Expiry, reg)); err != nil {
 		return nil, fmt.Errorf("opening the queue of %s: %w", r.ID, err)
 	}
-	limit := time.NewTimer(c.cfg.EnqueueTimeout)
+	limit := time.NewTimer(c.EnqueueTimeout())
 	defer limit.Stop()
 	select {
 	case missing = <-c.startMove(r.ID, reg.Epoch):

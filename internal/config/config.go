@@ -67,33 +67,6 @@ func Parse(name string, text []byte, o Options) (*Config, error) {
 	return b.build(statements, name)
 }
 
-// With returns a copy in which key, which must be settable at run time, has
-// another value.
-func (c *Config) With(key, value string) (*Config, error) {
-	key = canonicalKey(key)
-	at := Origin{Kind: FromRuntime}
-	r := &report{}
-	s, ok := lookup(key)
-	switch {
-	case !ok:
-		r.add(at, "unknown setting %q%s", key, didYouMean(key))
-		return nil, r.err()
-	case !s.Runtime:
-		r.add(at, "%s takes effect only after a restart: change the file", key)
-		return nil, r.err()
-	}
-	d := *c
-	d.entries = maps.Clone(c.entries)
-	d.entries[key] = &entry{key: key, set: s, value: value, at: at, valueAt: at, expanded: true}
-	b := builder{opts: &Options{}, report: r, c: &d}
-	b.parse(d.entries[key])
-	b.judge(d.entries[key])
-	if err := r.err(); err != nil {
-		return nil, err
-	}
-	return &d, nil
-}
-
 // value finds what holds for key: its own value, else what it inherits, else
 // the default.
 func (c *Config) value(key string) (*Setting, any, *entry) {

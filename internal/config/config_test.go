@@ -312,18 +312,69 @@ func TestGettersPanic(t *testing.T) {
 
 func TestWith(t *testing.T) {
 	c := parse(t, "allow_anonymous = off")
-	d, err := c.With("allow_anonymous", "on")
+	d, err := c.With("allow_anonymous", "on", false)
 	if err != nil || !d.Flag("allow_anonymous") || c.Flag("allow_anonymous") || d.Origin("allow_anonymous").String() != "set at run time" {
 		t.Error(err)
 	}
 	for key, want := range map[string]string{
-		"nodename":        "set at run time: nodename takes effect only after a restart: change the file",
-		"allow_anonimous": `set at run time: unknown setting "allow_anonimous"; did you mean allow_anonymous?`,
-		"retry_interval":  "set at run time: retry_interval: expected a number of seconds",
+		"nodename":        "nodename takes effect only after a restart: change the file",
+		"allow_anonimous": `unknown setting "allow_anonimous"; did you mean allow_anonymous?`,
+		"retry_interval":  "retry_interval: expected a number of seconds",
 	} {
-		if _, err := c.With(key, "x"); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, err := c.With(key, "x", false); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
+	}
+}
+
+func TestRereadTakesWhatNeedsNoRestart(t *testing.T) {
+	c := parse(t, "allow_anonymous = off\nretry_interval = 30\ntopic_max_depth = 5")
+	merged, restart := c.Reread(parse(t, "allow_anonymous = on\ntopic_max_depth = 6\nnodename = b@h"))
+	if !merged.Flag("allow_anonymous") || merged.Duration("retry_interval") != 20*time.Second || merged.Int("topic_max_depth") != 5 {
+		t.Error("what takes effect at run time is not that of the new file, or the rest is")
+	}
+	if d := cmp.Diff([]string{"nodename", "topic_max_depth"}, restart); d != "" {
+		t.Error(d)
+	}
+	if c.Flag("allow_anonymous") || !c.IsSet("retry_interval") {
+		t.Error("the former settings were changed")
+	}
+}
+
+func TestOverridesAreWhatWasSet(t *testing.T) {
+	c := parse(t, "allow_anonymous = off")
+	d, err := c.With("message_size_limit", "1KB", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]Override{{Key: "max_message_size", Value: "1KB", Everywhere: true}}, d.Overrides()); diff != "" || c.Overrides() != nil {
+		t.Error(diff)
+	}
+	if at := d.Origin("max_message_size").String(); at != "set at run time on every member" {
+		t.Error(at)
+	}
+}
+
+func TestErrorsOfWithCanBeToldApart(t *testing.T) {
+	c := parse(t, "")
+	for key, want := range map[string]error{"nodename": ErrRestart, "nonsense": ErrUnknown, "max_client_id_size": ErrValue} {
+		if _, err := c.With(key, "x", false); !errors.Is(err, want) || !errors.Is(err, ErrConfig) {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func TestApps(t *testing.T) {
+	for key, want := range map[string]string{"allow_anonymous": "vmq_server", "vmq_acl.acl_file": "vmq_acl", "plugins.vmq_acl": "vmq_server"} {
+		if got := App(key); got != want {
+			t.Errorf("%s: %s, want %s", key, got, want)
+		}
+	}
+	if key, err := CanonicalKey("message_size_limit"); err != nil || key != "max_message_size" {
+		t.Error(key, err)
+	}
+	if _, err := CanonicalKey("plugins.$name"); err == nil {
+		t.Error("a pattern is no setting")
 	}
 }
 

@@ -27,6 +27,18 @@ func (c *Config) Show(key string) string {
 // value, secrets redacted. Settings without effect appear only if they were
 // given.
 func (c *Config) Effective(w io.Writer) error {
+	b := bufio.NewWriter(w)
+	for _, key := range c.Keys() {
+		fmt.Fprintf(b, "%s = %s\n", key, quote(c.Show(key)))
+	}
+	if err := b.Flush(); err != nil {
+		return fmt.Errorf("writing settings: %w", err)
+	}
+	return nil
+}
+
+// Keys returns what Effective writes: every setting that has a value, sorted.
+func (c *Config) Keys() []string {
 	keys := map[string]bool{}
 	for key := range c.entries {
 		keys[key] = true
@@ -36,14 +48,7 @@ func (c *Config) Effective(w io.Writer) error {
 			keys[s.Key] = true
 		}
 	}
-	b := bufio.NewWriter(w)
-	for _, key := range sortedKeys(keys) {
-		fmt.Fprintf(b, "%s = %s\n", key, quote(c.Show(key)))
-	}
-	if err := b.Flush(); err != nil {
-		return fmt.Errorf("writing settings: %w", err)
-	}
-	return nil
+	return sortedKeys(keys)
 }
 
 // idle reports an option of a type of listener of which there is none.
@@ -71,7 +76,7 @@ func Describe(key string) (string, error) {
 	key = canonicalKey(key)
 	s, ok := lookup(key)
 	if !ok {
-		return "", &Error{File: "config", Msg: fmt.Sprintf("unknown setting %q%s", key, didYouMean(key))}
+		return "", unknown(key)
 	}
 	var b strings.Builder
 	b.WriteString(s.Key + "\n")
@@ -104,7 +109,10 @@ func (c *Config) Describe(key string) (string, error) {
 }
 
 func (s *Setting) changes() string {
-	if s.Runtime {
+	switch {
+	case s.Connect:
+		return "at run time, for connections made from then on, or at a restart"
+	case s.Runtime:
 		return "at run time, or at a restart"
 	}
 	return "at a restart"
@@ -179,7 +187,10 @@ func (s *Setting) markdown(b *strings.Builder) {
 	if len(s.Aliases) > 0 {
 		facts = append(facts, "also called `"+strings.Join(s.Aliases, "`, `")+"`")
 	}
-	if s.Runtime {
+	switch {
+	case s.Connect:
+		facts = append(facts, "settable at run time, for new connections")
+	case s.Runtime:
 		facts = append(facts, "settable at run time")
 	}
 	facts = append(facts, "since "+s.Since)

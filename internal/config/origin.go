@@ -22,6 +22,8 @@ type Origin struct {
 	Line   int    // 1-based
 	Column int    // 1-based, in characters
 	Name   string // environment variable
+	// Everywhere: set at run time on every member.
+	Everywhere bool
 }
 
 // String gives "default", "file:line", "environment BROKER_X",
@@ -43,6 +45,9 @@ func (o Origin) place() string {
 	case FromFlag:
 		return "command line"
 	case FromRuntime:
+		if o.Everywhere {
+			return "set at run time on every member"
+		}
 		return "set at run time"
 	default:
 		return "default"

@@ -83,8 +83,12 @@ type Setting struct {
 	Min, Max int64
 	// Doc is what `config describe` prints: what it does, in whose words.
 	Doc string
-	// Runtime settings can be changed with `mqadmin set`.
+	// Runtime settings can be changed with `mqadmin set`, and by a file that is
+	// read again. A test of the broker proves for each that its user sees it.
 	Runtime bool
+	// Connect settings are copied by a connection at its CONNECT: one that is
+	// open keeps the former value.
+	Connect bool
 	// Since is the first version that knows the key.
 	Since string
 	// Secret values are never shown.

@@ -15,8 +15,8 @@ func authSettings() []Setting {
 		{Key: "vmq_passwd.password_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the password file is read again; 0 is never."},
 		{Key: "vmq_acl.acl_file", Type: TypeFile, Default: "<etc>/vmq.acl", Runtime: true, Doc: "ACL file. One that is missing forbids every topic."},
 		{Key: "vmq_acl.acl_reload_interval", Type: TypeDuration, Unit: Seconds, Default: "10", Runtime: true, Doc: "How often the ACL file is read again; 0 is never."},
-		{Key: "authentication_methods", Type: TypeList, Runtime: true, Doc: "Methods with which MQTT 5 clients may authenticate in steps (AUTH packets). SCRAM-SHA-256 is answered from the password file, whose entries broker passwd --scram writes; others are for plugins. A client that names another one is refused with 0x8C."},
-		{Key: "authentication_max_rounds", Type: TypeInt, Min: 1, Max: 1000, Default: "10", Runtime: true, Doc: "How many packets of a client one such authentication may take; all of them together have mqtt_connect_timeout."},
+		{Key: "authentication_methods", Type: TypeList, Runtime: true, Connect: true, Doc: "Methods with which MQTT 5 clients may authenticate in steps (AUTH packets). SCRAM-SHA-256 is answered from the password file, whose entries broker passwd --scram writes; others are for plugins. A client that names another one is refused with 0x8C."},
+		{Key: "authentication_max_rounds", Type: TypeInt, Min: 1, Max: 1000, Default: "10", Runtime: true, Connect: true, Doc: "How many packets of a client one such authentication may take; all of them together have mqtt_connect_timeout."},
 		{Key: "crl_refresh_interval", Type: TypeDuration, Default: "60000", Doc: "How often the certificates and the files of revoked ones of TLS listeners are read again."},
 		{Key: "logging.obfuscation_secret", Secret: true, Default: "random", Status: NoEffect, Reason: "credentials are neither logged nor kept after authentication", Doc: "Secret that hides credentials in memory and logs."},
 	}

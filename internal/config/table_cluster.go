@@ -3,10 +3,10 @@ package config
 func clusterSettings() []Setting {
 	return []Setting{
 		{Key: "distributed_cookie", Secret: true, Doc: "Secret that all nodes of a cluster share; each side of a link proves that it knows it. Needed unless the cluster port is on loopback. Use 16 random characters or more."},
-		{Key: "allow_register_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Doc: "Accept CONNECT while this node sees no quorum."},
-		{Key: "allow_publish_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Doc: "Accept PUBLISH while this node sees no quorum."},
-		{Key: "allow_subscribe_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Doc: "Accept SUBSCRIBE while this node sees no quorum."},
-		{Key: "allow_unsubscribe_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Doc: "Accept UNSUBSCRIBE while this node sees no quorum."},
+		{Key: "allow_register_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Connect: true, Doc: "Accept CONNECT while this node sees no quorum."},
+		{Key: "allow_publish_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Connect: true, Doc: "Accept PUBLISH while this node sees no quorum."},
+		{Key: "allow_subscribe_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Connect: true, Doc: "Accept SUBSCRIBE while this node sees no quorum."},
+		{Key: "allow_unsubscribe_during_netsplit", Type: TypeFlag, Default: off, Runtime: true, Connect: true, Doc: "Accept UNSUBSCRIBE while this node sees no quorum."},
 		{Key: "netsplit_grace", Type: TypeDuration, Default: "3s", Doc: "How long a node looks for a leader with quorum before the netsplit settings decide; operations wait that long."},
 		{Key: "remote_enqueue_timeout", Type: TypeDuration, Words: []string{infinity}, Default: "5000", Runtime: true, Doc: "How long a client that moved waits for the queue on its old node before it goes on without."},
 		{Key: "link_ack_timeout", Type: TypeDuration, Default: "2s", Doc: "After this time without acknowledgement a link between nodes counts as down and its messages go to the durable spool."},

@@ -170,7 +170,7 @@ func (s *stack) openEngine() {
 	})
 	s.must(err)
 	s.router = router.New(router.Config{
-		Self: self, Queues: s.queues, Links: s.port, Metadata: s.meta, EnqueueTimeout: time.Second, Metrics: s.registry, Logger: log,
+		Self: self, Queues: s.queues, Links: s.port, Metadata: s.meta, Settings: router.Settings{EnqueueTimeout: time.Second}, Metrics: s.registry, Logger: log,
 	})
 	var seq atomic.Uint64
 	incarnation := s.starts

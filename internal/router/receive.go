@@ -66,7 +66,7 @@ func (r *Router) await(index uint64) {
 	if index <= r.cfg.Metadata.Applied() || !r.quorum.Load() {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.cfg.EnqueueTimeout)
+	ctx, cancel := context.WithTimeout(r.ctx, r.settings.Load().EnqueueTimeout)
 	defer cancel()
 	if err := r.cfg.Metadata.WaitApplied(ctx, index); err != nil && r.ctx.Err() == nil {
 		r.cfg.Logger.Warn("a frame was matched at metadata that this node has not applied in time", "index", index, "applied", r.cfg.Metadata.Applied())

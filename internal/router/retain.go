@@ -53,10 +53,10 @@ func (r *Router) storeRetained(m *message.Message, allow bool, p *pending) {
 }
 
 func (r *Router) mayRetain(m *message.Message) bool {
-	if limit := r.cfg.MaxRetainedMessage; limit > 0 && len(m.Payload) > limit {
+	if limit := r.settings.Load().MaxRetainedMessage; limit > 0 && len(m.Payload) > limit {
 		return false
 	}
-	if limit := r.cfg.MaxRetainedBytes; limit > 0 {
+	if limit := r.settings.Load().MaxRetainedBytes; limit > 0 {
 		if _, used := r.tables.retained(); used+int64(m.Size()) > limit {
 			return false
 		}

@@ -60,6 +60,17 @@ type Config struct {
 	Queues   Queues
 	Links    Links
 	Metadata Metadata
+	// Settings hold until Set gives others.
+	Settings
+	// Separate delivers a copy for each matching subscription of a session
+	// instead of one for all (overlapping_subscriptions).
+	Separate bool
+	Metrics  *metrics.Registry
+	Logger   *slog.Logger
+}
+
+// Settings are what can be changed while messages are routed.
+type Settings struct {
 	// Policy chooses among the members of a shared group.
 	Policy Policy
 	// MaxRetainedMessage is the largest payload in bytes that may be retained;
@@ -67,14 +78,9 @@ type Config struct {
 	MaxRetainedMessage int
 	// MaxRetainedBytes bounds the sum of all retained messages; 0 means no limit.
 	MaxRetainedBytes int64
-	// Separate delivers a copy for each matching subscription of a session
-	// instead of one for all (overlapping_subscriptions).
-	Separate bool
 	// EnqueueTimeout bounds the wait for metadata that a frame of another node
 	// refers to (remote_enqueue_timeout).
 	EnqueueTimeout time.Duration
-	Metrics        *metrics.Registry
-	Logger         *slog.Logger
 }
 
 // Router is made by New, fed by the metadata store as its Observer, and used
@@ -91,6 +97,7 @@ type Router struct {
 	stop    context.CancelFunc
 	wg      sync.WaitGroup
 
+	settings atomic.Pointer[Settings]
 	quorum   atomic.Bool
 	ready    atomic.Bool // the tables are loaded
 	scratch  sync.Pool
@@ -108,6 +115,7 @@ type counters struct {
 // the proposals that it has under way.
 func New(cfg Config) *Router {
 	r := &Router{cfg: cfg}
+	r.Set(cfg.Settings)
 	r.ctx, r.stop = context.WithCancel(context.Background())
 	r.tables.init(cfg.Self)
 	r.routing.init()
@@ -118,6 +126,12 @@ func New(cfg Config) *Router {
 	r.register(cfg.Metrics)
 	return r
 }
+
+// Set replaces the settings; what is routed from now on follows them.
+func (r *Router) Set(s Settings) { r.settings.Store(&s) }
+
+// Settings returns those in force.
+func (r *Router) Settings() Settings { return *r.settings.Load() }
 
 // Close stops the background proposals and waits for them.
 func (r *Router) Close() {

@@ -195,8 +195,8 @@ func newWorld(t *testing.T, change func(*Config)) *world {
 		meta:   &fakeMeta{sessions: map[message.SessionID]*meta.Session{}, subs: map[message.SessionID][]message.Subscription{}},
 	}
 	cfg := Config{
-		Self: self, Queues: w.queues, Links: w.links, Metadata: w.meta, Policy: Random,
-		EnqueueTimeout: 10 * time.Millisecond, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler),
+		Self: self, Queues: w.queues, Links: w.links, Metadata: w.meta,
+		Settings: Settings{Policy: Random, EnqueueTimeout: 10 * time.Millisecond}, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler),
 	}
 	if change != nil {
 		change(&cfg)

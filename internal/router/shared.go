@@ -114,7 +114,7 @@ func (t *tables) setOnline(id message.SessionID, owner message.NodeID, online bo
 
 // toGroups gives m to one member of each shared group that matches.
 func (r *Router) toGroups(s *scratch, m *message.Message, o session.PublishOptions, p *pending) {
-	policy := r.cfg.Policy
+	policy := r.settings.Load().Policy
 	if o.SharePolicy != "" {
 		policy = Policy(o.SharePolicy)
 	}
@@ -143,7 +143,7 @@ func (r *Router) Redispatch(ended message.SessionID, d queue.Delivery) {
 	g, ok := t.groups.Get(d.Filter, groupKey{d.Group, d.Filter})
 	var order []*member
 	if ok {
-		order = slices.DeleteFunc(r.order(g, r.cfg.Policy), func(m *member) bool { return m.session == ended })
+		order = slices.DeleteFunc(r.order(g, r.settings.Load().Policy), func(m *member) bool { return m.session == ended })
 	}
 	if len(order) == 0 {
 		r.counters.sharedNoMember.Inc()

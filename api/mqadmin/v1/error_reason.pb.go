@@ -97,6 +97,23 @@ const (
 	ErrorReason_ERROR_REASON_NODE_DOWN ErrorReason = 44
 	// There is no such session: client_id, mountpoint. NOT_FOUND.
 	ErrorReason_ERROR_REASON_SESSION_UNKNOWN ErrorReason = 50
+	// There is no such setting: key. INVALID_ARGUMENT.
+	ErrorReason_ERROR_REASON_SETTING_UNKNOWN ErrorReason = 70
+	// The setting cannot be changed while the broker runs: key.
+	// FAILED_PRECONDITION.
+	ErrorReason_ERROR_REASON_SETTING_NEEDS_RESTART ErrorReason = 71
+	// There is no such listener: address. NOT_FOUND.
+	ErrorReason_ERROR_REASON_LISTENER_UNKNOWN ErrorReason = 72
+	// There is a listener on that address: address. ALREADY_EXISTS.
+	ErrorReason_ERROR_REASON_LISTENER_EXISTS ErrorReason = 73
+	// The listener cannot be opened: address. FAILED_PRECONDITION.
+	ErrorReason_ERROR_REASON_LISTENER_FAILED ErrorReason = 74
+	// There is no such plugin: plugin. NOT_FOUND.
+	ErrorReason_ERROR_REASON_PLUGIN_UNKNOWN ErrorReason = 75
+	// A trace is running already: client_id. ABORTED.
+	ErrorReason_ERROR_REASON_TRACE_RUNNING ErrorReason = 76
+	// There is no such logger: logger. NOT_FOUND.
+	ErrorReason_ERROR_REASON_LOGGER_UNKNOWN ErrorReason = 77
 )
 
 // Enum value maps for ErrorReason.
@@ -131,37 +148,53 @@ var (
 		43: "ERROR_REASON_BAD_NODE_NAME",
 		44: "ERROR_REASON_NODE_DOWN",
 		50: "ERROR_REASON_SESSION_UNKNOWN",
+		70: "ERROR_REASON_SETTING_UNKNOWN",
+		71: "ERROR_REASON_SETTING_NEEDS_RESTART",
+		72: "ERROR_REASON_LISTENER_UNKNOWN",
+		73: "ERROR_REASON_LISTENER_EXISTS",
+		74: "ERROR_REASON_LISTENER_FAILED",
+		75: "ERROR_REASON_PLUGIN_UNKNOWN",
+		76: "ERROR_REASON_TRACE_RUNNING",
+		77: "ERROR_REASON_LOGGER_UNKNOWN",
 	}
 	ErrorReason_value = map[string]int32{
-		"ERROR_REASON_UNSPECIFIED":       0,
-		"ERROR_REASON_INTERNAL":          1,
-		"ERROR_REASON_MISSING_ARGUMENT":  2,
-		"ERROR_REASON_INVALID_ARGUMENT":  3,
-		"ERROR_REASON_UNKNOWN_FIELD":     4,
-		"ERROR_REASON_LIMIT_REACHED":     5,
-		"ERROR_REASON_TIMEOUT":           6,
-		"ERROR_REASON_NOT_AUTHENTICATED": 10,
-		"ERROR_REASON_ROLE_TOO_LOW":      11,
-		"ERROR_REASON_NO_QUORUM":         20,
-		"ERROR_REASON_NO_LEADER":         21,
-		"ERROR_REASON_NOT_READY":         22,
-		"ERROR_REASON_SHUTTING_DOWN":     23,
-		"ERROR_REASON_NODE_UNKNOWN":      30,
-		"ERROR_REASON_NODE_UNREACHABLE":  31,
-		"ERROR_REASON_SELF_JOIN":         32,
-		"ERROR_REASON_ALREADY_MEMBER":    33,
-		"ERROR_REASON_HAS_MEMBERS":       34,
-		"ERROR_REASON_COOKIE_MISMATCH":   35,
-		"ERROR_REASON_VERSION_MISMATCH":  36,
-		"ERROR_REASON_NAME_TAKEN":        37,
-		"ERROR_REASON_RISK_NOT_ACCEPTED": 38,
-		"ERROR_REASON_LAST_NODE":         39,
-		"ERROR_REASON_OPERATION_RUNNING": 40,
-		"ERROR_REASON_SESSIONS_ONLINE":   41,
-		"ERROR_REASON_DIVERGED":          42,
-		"ERROR_REASON_BAD_NODE_NAME":     43,
-		"ERROR_REASON_NODE_DOWN":         44,
-		"ERROR_REASON_SESSION_UNKNOWN":   50,
+		"ERROR_REASON_UNSPECIFIED":           0,
+		"ERROR_REASON_INTERNAL":              1,
+		"ERROR_REASON_MISSING_ARGUMENT":      2,
+		"ERROR_REASON_INVALID_ARGUMENT":      3,
+		"ERROR_REASON_UNKNOWN_FIELD":         4,
+		"ERROR_REASON_LIMIT_REACHED":         5,
+		"ERROR_REASON_TIMEOUT":               6,
+		"ERROR_REASON_NOT_AUTHENTICATED":     10,
+		"ERROR_REASON_ROLE_TOO_LOW":          11,
+		"ERROR_REASON_NO_QUORUM":             20,
+		"ERROR_REASON_NO_LEADER":             21,
+		"ERROR_REASON_NOT_READY":             22,
+		"ERROR_REASON_SHUTTING_DOWN":         23,
+		"ERROR_REASON_NODE_UNKNOWN":          30,
+		"ERROR_REASON_NODE_UNREACHABLE":      31,
+		"ERROR_REASON_SELF_JOIN":             32,
+		"ERROR_REASON_ALREADY_MEMBER":        33,
+		"ERROR_REASON_HAS_MEMBERS":           34,
+		"ERROR_REASON_COOKIE_MISMATCH":       35,
+		"ERROR_REASON_VERSION_MISMATCH":      36,
+		"ERROR_REASON_NAME_TAKEN":            37,
+		"ERROR_REASON_RISK_NOT_ACCEPTED":     38,
+		"ERROR_REASON_LAST_NODE":             39,
+		"ERROR_REASON_OPERATION_RUNNING":     40,
+		"ERROR_REASON_SESSIONS_ONLINE":       41,
+		"ERROR_REASON_DIVERGED":              42,
+		"ERROR_REASON_BAD_NODE_NAME":         43,
+		"ERROR_REASON_NODE_DOWN":             44,
+		"ERROR_REASON_SESSION_UNKNOWN":       50,
+		"ERROR_REASON_SETTING_UNKNOWN":       70,
+		"ERROR_REASON_SETTING_NEEDS_RESTART": 71,
+		"ERROR_REASON_LISTENER_UNKNOWN":      72,
+		"ERROR_REASON_LISTENER_EXISTS":       73,
+		"ERROR_REASON_LISTENER_FAILED":       74,
+		"ERROR_REASON_PLUGIN_UNKNOWN":        75,
+		"ERROR_REASON_TRACE_RUNNING":         76,
+		"ERROR_REASON_LOGGER_UNKNOWN":        77,
 	}
 )
 
@@ -197,7 +230,7 @@ var File_mqadmin_v1_error_reason_proto protoreflect.FileDescriptor
 const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dmqadmin/v1/error_reason.proto\x12\n" +
-	"mqadmin.v1*\x9b\a\n" +
+	"mqadmin.v1*\xae\t\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +
@@ -228,7 +261,15 @@ const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\x15ERROR_REASON_DIVERGED\x10*\x12\x1e\n" +
 	"\x1aERROR_REASON_BAD_NODE_NAME\x10+\x12\x1a\n" +
 	"\x16ERROR_REASON_NODE_DOWN\x10,\x12 \n" +
-	"\x1cERROR_REASON_SESSION_UNKNOWN\x102B5Z3github.com/mqadmin/mqadmin/api/mqadmin/v1;mqadminv1b\x06proto3"
+	"\x1cERROR_REASON_SESSION_UNKNOWN\x102\x12 \n" +
+	"\x1cERROR_REASON_SETTING_UNKNOWN\x10F\x12&\n" +
+	"\"ERROR_REASON_SETTING_NEEDS_RESTART\x10G\x12!\n" +
+	"\x1dERROR_REASON_LISTENER_UNKNOWN\x10H\x12 \n" +
+	"\x1cERROR_REASON_LISTENER_EXISTS\x10I\x12 \n" +
+	"\x1cERROR_REASON_LISTENER_FAILED\x10J\x12\x1f\n" +
+	"\x1bERROR_REASON_PLUGIN_UNKNOWN\x10K\x12\x1e\n" +
+	"\x1aERROR_REASON_TRACE_RUNNING\x10L\x12\x1f\n" +
+	"\x1bERROR_REASON_LOGGER_UNKNOWN\x10MB5Z3github.com/mqadmin/mqadmin/api/mqadmin/v1;mqadminv1b\x06proto3"
 
 var (
 	file_mqadmin_v1_error_reason_proto_rawDescOnce sync.Once

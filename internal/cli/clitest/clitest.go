@@ -36,6 +36,7 @@ type API struct {
 	DisconnectFunc   func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error)
 	ShowMetricsFunc  func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error)
 	ResetMetricsFunc func() error
+	BrokerAPI
 }
 
 func (a *API) node(ctx context.Context) error {
@@ -151,6 +152,7 @@ func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.
 	pb.RegisterNodeServiceServer(g, nodeServer{api: api})
 	pb.RegisterSessionServiceServer(g, sessionServer{api: api})
 	pb.RegisterMetricsServiceServer(g, metricsServer{api: api})
+	api.BrokerAPI.register(g)
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(l) }()
 	conn, err := grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),

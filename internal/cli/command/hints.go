@@ -32,6 +32,9 @@ var hints = map[string]string{
 	"ROLE_TOO_LOW":      `run it as root or as the broker's user, or with a client certificate whose organizational unit is {required_role}`,
 	"UNKNOWN_FIELD":     `the fields are listed by: {mqadmin} session show --help`,
 	"TIMEOUT":           `a longer time can be given: --timeout 60s`,
+
+	"SETTING_UNKNOWN":       `the settings are listed by: {mqadmin} config show`,
+	"SETTING_NEEDS_RESTART": `change it in the configuration file, then: broker restart`,
 }
 
 func hint(info *errdetails.ErrorInfo, program string) string {
