@@ -108,8 +108,10 @@ func (b *Broker) refreshRevoked(ctx context.Context) {
 	}
 }
 
-// serve runs one MQTT connection.
-func (b *Broker) serve(conn net.Conn, info *listener.Info) { b.sessions.Serve(conn, b.describe(info)) }
+// serve has one MQTT connection until it calls ended.
+func (b *Broker) serve(conn net.Conn, info *listener.Info, ended func()) {
+	b.sessions.Serve(conn, b.describe(info), ended)
+}
 
 // describe says how a connection came in.
 func (b *Broker) describe(info *listener.Info) *session.ListenerInfo {

@@ -235,7 +235,7 @@ func (s *stack) stop() {
 // dial opens a connection.
 func (s *stack) dial() net.Conn {
 	here, there := net.Pipe()
-	s.wg.Go(func() { s.sessions.Serve(there, &s.info) })
+	s.wg.Go(func() { s.sessions.Serve(there, &s.info, nil) })
 	return here
 }
 

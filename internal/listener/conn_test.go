@@ -350,7 +350,7 @@ func TestWebSocketTextIsRefused(t *testing.T) { // [MQTT-6.0.0-1]
 }
 
 func TestWebSocketCloseByServer(t *testing.T) {
-	m, addr := start(t, Options{Serve: func(c net.Conn, _ *Info) { c.Close() }}, Config{Key: Key{WS, "w"}})
+	m, addr := start(t, Options{Serve: func(c net.Conn, _ *Info, ended func()) { c.Close(); ended() }}, Config{Key: Key{WS, "w"}})
 	ws, _, err := websocket.Dial(t.Context(), "ws://"+addr+"/mqtt", &websocket.DialOptions{Subprotocols: []string{"mqtt"}})
 	if err != nil {
 		t.Fatal(err)

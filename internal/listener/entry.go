@@ -211,26 +211,31 @@ func (e *entry) admit(c net.Conn) bool {
 	return true
 }
 
-// forget counts a connection out.
+// forget counts a connection out, once.
 func (e *entry) forget(c net.Conn) {
 	e.mu.Lock()
+	_, known := e.conns[c]
 	delete(e.conns, c)
 	e.mu.Unlock()
-	e.active.Add(-1)
-	e.wg.Done()
+	if known {
+		e.active.Add(-1)
+		e.wg.Done()
+	}
 }
 
-// establish is mochi's callback: it runs on the connection's goroutine, from
-// accept to end.
+// establish is mochi's callback: it runs on the connection's goroutine.
 func (e *entry) establish(_ string, c net.Conn) error {
-	defer e.forget(c)
-	defer c.Close()
+	ended := func() {
+		c.Close()
+		e.forget(c)
+	}
 	conn, info, err := e.prepare(c)
 	if err != nil {
 		e.reject(c.RemoteAddr(), err)
+		ended()
 		return nil
 	}
-	e.serve(conn, info)
+	e.serve(conn, info, ended)
 	return nil
 }
 
@@ -243,13 +248,14 @@ func (e *entry) reject(peer net.Addr, err error) {
 }
 
 // serve calls Serve and keeps its panic to this connection.
-func (e *entry) serve(conn net.Conn, info *Info) {
+func (e *entry) serve(conn net.Conn, info *Info, ended func()) {
 	defer func() {
 		if v := recover(); v != nil {
 			e.o.OnPanic(v, debug.Stack(), info)
+			ended()
 		}
 	}()
-	e.o.Serve(conn, info)
+	e.o.Serve(conn, info, ended)
 }
 
 // acceptor is the listening socket as the accept loops see it: it keeps the

@@ -30,7 +30,8 @@ type echo struct {
 
 func newEcho() *echo { return &echo{infos: make(chan *Info, 100), conns: make(chan net.Conn, 100)} }
 
-func (e *echo) serve(c net.Conn, i *Info) {
+func (e *echo) serve(c net.Conn, i *Info, ended func()) {
+	defer ended()
 	e.infos <- i
 	e.conns <- c
 	_, _ = io.Copy(c, c)

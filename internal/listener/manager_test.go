@@ -248,12 +248,12 @@ func TestPanicEndsOneConnection(t *testing.T) {
 	first := make(chan struct{}, 1)
 	first <- struct{}{}
 	_, addr := start(t, Options{
-		Serve: func(c net.Conn, i *Info) {
+		Serve: func(c net.Conn, i *Info, ended func()) {
 			select {
 			case <-first:
 				panic("boom")
 			default:
-				e.serve(c, i)
+				e.serve(c, i, ended)
 			}
 		},
 		OnPanic: func(v any, stack []byte, i *Info) { reports <- report{v, string(stack), i} },
@@ -297,7 +297,7 @@ func TestAcceptErrorsDoNotEndTheListener(t *testing.T) {
 
 func TestCloseWaitsForServe(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	m := New(Options{Listen: net.Listen, Serve: func(net.Conn, *Info) { close(entered); <-leave }})
+	m := New(Options{Listen: net.Listen, Serve: func(_ net.Conn, _ *Info, ended func()) { close(entered); <-leave; ended() }})
 	if err := m.Start(Config{Key: tcpKey, Network: "tcp", Address: "127.0.0.1:0"}); err != nil {
 		t.Fatal(err)
 	}

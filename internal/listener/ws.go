@@ -71,7 +71,7 @@ func (e *entry) upgrade(w http.ResponseWriter, r *http.Request) {
 		_ = c.Close()
 		<-c.closed
 	}()
-	e.serve(c, info)
+	e.serve(c, info, func() {})
 }
 
 // webInfo reads who is behind a request. status is 0 if it may be upgraded.

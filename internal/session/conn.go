@@ -25,6 +25,7 @@ type conn struct {
 	l      *ListenerInfo
 	in     *input
 	dec    packet.Decoder
+	ended  func() // told when everything is over, may be nil
 	ctx    context.Context
 	cancel context.CancelFunc
 
@@ -58,6 +59,7 @@ type conn struct {
 	routes lane // QoS 2 PUBLISHes whose identifier has reached the disk
 	wg     sync.WaitGroup
 	active atomic.Int64 // Unix nanoseconds of the last packet
+	lively int          // see livelyRounds
 	busy   atomic.Bool  // the reader works: silence is not the client's
 	closed atomic.Bool
 	// epoch of the registration; the cluster renews it when it registers the
@@ -90,8 +92,8 @@ type ending struct {
 	cleanup   bool // the session ends too
 }
 
-func newConn(m *Manager, nc net.Conn, l *ListenerInfo) *conn {
-	c := &conn{m: m, nc: nc, l: l, in: newInput(nc), finished: make(chan struct{}), problemInfo: true}
+func newConn(m *Manager, nc net.Conn, l *ListenerInfo, ended func()) *conn {
+	c := &conn{m: m, nc: nc, l: l, ended: ended, in: newInput(nc), finished: make(chan struct{}), problemInfo: true}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	c.set = m.cfg.Settings()
 	c.dec = packet.Decoder{Reuse: true, MaxLevels: c.set.TopicMaxDepth, MaxSize: packetLimit(c.set.MaxMessageSize)}
@@ -129,28 +131,6 @@ func (c *conn) v() int {
 		return v5
 	}
 	return v4
-}
-
-// run reads the connection to its end.
-func (c *conn) run() {
-	c.nc.SetReadDeadline(time.Now().Add(c.set.ConnectTimeout))
-	for !c.closed.Load() {
-		n, err := c.in.read()
-		c.m.count.bytesReceived.Add(n)
-		if n > 0 {
-			c.busy.Store(true)
-			ok := c.decode()
-			c.busy.Store(false)
-			if !ok {
-				return
-			}
-			c.in.rest()
-		}
-		if err != nil {
-			c.lost(err)
-			return
-		}
-	}
 }
 
 // lost notes how reading ended.

@@ -114,3 +114,10 @@ func (c *conn) leave(e ending) {
 		c.l.Chain.OnClientGone(c.id)
 	}
 }
+
+// gone tells whoever gave us the connection that it has ended.
+func (c *conn) gone() {
+	if c.ended != nil {
+		c.ended()
+	}
+}

@@ -351,7 +351,7 @@ func (n *node) pipe() net.Conn {
 		there = n.wrap(there)
 	}
 	info := n.info
-	n.wg.Go(func() { n.m.Serve(there, &info) })
+	n.wg.Go(func() { n.m.Serve(there, &info, nil) })
 	n.t.Cleanup(func() { here.Close() })
 	return here
 }

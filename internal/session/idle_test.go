@@ -27,7 +27,7 @@ func BenchmarkIdleConnection(b *testing.B) {
 				if err != nil {
 					return
 				}
-				n.wg.Go(func() { n.m.Serve(nc, &n.info) })
+				n.wg.Go(func() { n.m.Serve(nc, &n.info, nil) })
 			}
 		})
 		hello := packet.Append(nil, 4, &packet.Connect{Version: 4, CleanStart: true, KeepAlive: 300, ReceiveMaximum: 65535})

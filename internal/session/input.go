@@ -14,11 +14,13 @@ type input struct {
 	try func(fd uintptr) bool
 	n   int   // result of try
 	err error // result of try
+	// awaits: try reads into small. came: it has, and nobody has taken it.
+	awaits, came bool
 
 	buf    []byte // from the pool, or larger for a large packet; nil while idle
 	r, w   int    // unread bytes are buf[r:w]
 	pooled *[]byte
-	small  [48]byte // where bytes arrive on connections without raw
+	small  [48]byte // where the first bytes arrive while there is no buffer
 }
 
 // readBuffer is the size of the pooled buffers: large enough that a busy
@@ -76,24 +78,46 @@ func (in *input) room() {
 	}
 }
 
+// canAwait reports whether await may be used: the socket is a plain one and no
+// part of a packet is left.
+func (in *input) canAwait() bool { return in.raw != nil && in.buf == nil }
+
+// await waits for bytes without a buffer, with little on the stack. What came,
+// or why nothing will, read returns.
+func (in *input) await() {
+	in.awaits = true
+	if err := in.raw.Read(in.try); err != nil {
+		in.n, in.err = 0, err
+	}
+	in.awaits, in.came = false, true
+}
+
 // read waits for bytes and returns how many came.
 func (in *input) read() (int, error) {
-	if in.raw != nil {
+	switch {
+	case in.came:
+		in.came = false
+		return in.taken(in.n), in.err
+	case in.raw != nil:
 		if err := in.raw.Read(in.try); err != nil {
 			return 0, err
 		}
 		return in.n, in.err
-	}
-	if in.buf == nil {
+	case in.buf == nil:
 		n, err := in.nc.Read(in.small[:])
-		if n > 0 {
-			in.room()
-			in.w = copy(in.buf, in.small[:n])
-		}
-		return n, err
+		return in.taken(n), err
 	}
 	in.room()
 	n, err := in.nc.Read(in.buf[in.w:])
 	in.w += n
 	return n, err
+}
+
+// taken puts the n bytes that came into small into a buffer.
+func (in *input) taken(n int) int {
+	if n > 0 {
+		in.room()
+		in.w = copy(in.buf, in.small[:n])
+	}
+	return n
 }

@@ -58,26 +58,30 @@ func (c *conn) tryWrite(fd uintptr) bool {
 	}
 }
 
+// tryRead is one attempt to read, into small while await waits.
 func (in *input) tryRead(fd uintptr) bool {
-	in.room()
-	for {
-		n, err := readNow(fd, in.buf[in.w:])
-		switch {
-		case errors.Is(err, syscall.EINTR):
-			continue
-		case errors.Is(err, syscall.EAGAIN):
-			in.rest()
-			return false
-		case err != nil:
-			in.rest()
-			in.n, in.err = 0, os.NewSyscallError("read", err)
-		case n == 0:
-			in.rest() // many connections may end at once
-			in.n, in.err = 0, io.EOF
-		default:
-			in.w += n
-			in.n, in.err = n, nil
-		}
-		return true
+	if in.awaits {
+		return in.result(readNow(fd, in.small[:]))
 	}
+	in.room()
+	done := in.result(readNow(fd, in.buf[in.w:]))
+	if in.w += in.n; in.n == 0 {
+		in.rest() // many connections may end at once
+	}
+	return done
+}
+
+// result notes how an attempt has ended, unless nothing was there: then it
+// reports false.
+func (in *input) result(n int, e syscall.Errno) bool {
+	in.n, in.err = n, nil
+	switch {
+	case e == syscall.EAGAIN:
+		return false
+	case e != 0:
+		in.err = os.NewSyscallError("read", e)
+	case n == 0:
+		in.err = io.EOF
+	}
+	return true
 }

@@ -73,6 +73,7 @@ type Manager struct {
 	slots    sync.Pool // *ackSlot
 	hookPubs sync.Pool // *hook.Publish
 	wg       sync.WaitGroup
+	workers  workers
 
 	mu      sync.Mutex // guards what follows
 	conns   map[*conn]struct{}
@@ -127,21 +128,24 @@ func (m *Manager) open(i int) int {
 	return m.sockets[i]
 }
 
-// Serve runs one connection until it ends and closes it.
-func (m *Manager) Serve(nc net.Conn, l *ListenerInfo) {
-	// An idle connection's stack is what this and its callers have on it: below
-	// 1,200 bytes it is 4 KiB, above 8.
-	if c := m.admit(nc, l); c != nil {
-		m.guard(c, c.run)
-		m.guard(c, c.finish)
-		m.dismiss(c)
+// Serve has a connection until its end, closes it and calls ended, unless that is
+// nil. For a plain socket it returns when the first bytes have come, for others
+// at the end.
+func (m *Manager) Serve(nc net.Conn, l *ListenerInfo, ended func()) {
+	c := m.admit(nc, l, ended)
+	switch {
+	case c == nil:
+	case c.in.raw != nil:
+		c.await()
+	default:
+		c.turn()
 	}
 }
 
 // admit takes a connection into the table; nil while the manager shuts down.
-func (m *Manager) admit(nc net.Conn, l *ListenerInfo) *conn {
+func (m *Manager) admit(nc net.Conn, l *ListenerInfo, ended func()) *conn {
 	m.count.socketOpen.Inc()
-	c := newConn(m, nc, l)
+	c := newConn(m, nc, l, ended)
 	m.mu.Lock()
 	down := m.down
 	if !down {
@@ -151,11 +155,13 @@ func (m *Manager) admit(nc net.Conn, l *ListenerInfo) *conn {
 	}
 	m.mu.Unlock()
 	if !down {
+		nc.SetReadDeadline(time.Now().Add(c.set.ConnectTimeout))
 		return c
 	}
 	c.cancel()
 	nc.Close()
 	m.count.socketClose.Inc()
+	c.gone()
 	return nil
 }
 
@@ -166,6 +172,7 @@ func (m *Manager) dismiss(c *conn) {
 	m.sockets[c.l.kind()]--
 	m.mu.Unlock()
 	m.count.socketClose.Inc()
+	c.gone()
 	m.wg.Done()
 }
 
@@ -348,6 +355,7 @@ func (m *Manager) Shutdown(ctx context.Context, reason packet.Reason, serverRefe
 		conns = append(conns, c)
 	}
 	m.mu.Unlock()
+	m.workers.close()
 	for _, c := range conns {
 		c.terminate(ending{reason: reason, tell: true, reference: serverReference})
 	}

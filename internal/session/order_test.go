@@ -126,7 +126,7 @@ func TestOrderAcrossReconnects(t *testing.T) {
 // deaf connects a subscriber that reads no more after SUBACK.
 func deaf(n *node, filter string, qos byte) {
 	here, there := net.Pipe()
-	n.wg.Go(func() { n.m.Serve(there, &n.info) })
+	n.wg.Go(func() { n.m.Serve(there, &n.info, nil) })
 	b := packet.Append(nil, 4, &packet.Connect{Version: 4, ClientID: "deaf", CleanStart: true})
 	b = packet.Append(b, 4, &packet.Subscribe{PacketID: 1, Subscriptions: []message.Subscription{{Filter: filter, QoS: qos}}})
 	if _, err := here.Write(b); err != nil {

@@ -29,7 +29,7 @@ type wild struct {
 // that only the server's own waiting can stop it.
 func (n *node) wildClient(v byte) *wild {
 	here, there := net.Pipe()
-	n.wg.Go(func() { n.m.Serve(there, &n.info) })
+	n.wg.Go(func() { n.m.Serve(there, &n.info, nil) })
 	w := &wild{nc: here, v: v, dec: packet.Decoder{Version: v, Client: true}, got: make(chan []byte, 1<<14), end: make(chan struct{})}
 	n.wg.Go(func() {
 		defer close(w.end)

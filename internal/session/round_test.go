@@ -68,7 +68,7 @@ func TestRoundReachesEverybodyInOrder(t *testing.T) {
 func TestRoundWithASubscriberThatReadsLate(t *testing.T) {
 	n := newNode(t, sockets)
 	slow, server := n.socketPair()
-	n.wg.Go(func() { n.m.Serve(server, &n.info) })
+	n.wg.Go(func() { n.m.Serve(server, &n.info, nil) })
 	late := &client{t: t, nc: slow, version: 4, in: make(chan packet.Packet, 4096)}
 	late.send(
 		&packet.Connect{Version: 4, ClientID: "late", CleanStart: true},
