@@ -51,6 +51,8 @@ func samples() map[string]*metapb.Command {
 		"set-half":        {Op: &metapb.Command_SetHalf{SetHalf: &metapb.SetHalf{Mountpoint: "m", Client: "c", Epoch: e, Upper: true}}},
 		"import-session":  {Op: &metapb.Command_ImportSession{ImportSession: &metapb.ImportSession{Session: session, Subscriptions: []*metapb.Subscription{sub}}}},
 		"import-retained": {Op: &metapb.Command_ImportRetained{ImportRetained: &metapb.ImportRetained{Message: msg}}},
+		"put-key":         {Op: &metapb.Command_PutKey{PutKey: &metapb.PutKey{Key: &metapb.Key{Hash: make([]byte, 32), Scope: "s", Role: "r", Expires: 1, Created: 2, CreatedBy: "b"}}}},
+		"drop-key":        {Op: &metapb.Command_DropKey{DropKey: &metapb.DropKey{Hash: make([]byte, 32), Scope: "s"}}},
 		"trim-tombstones": {Op: &metapb.Command_TrimTombstones{TrimTombstones: &metapb.TrimTombstones{Index: 9}}},
 	}
 	for _, c := range out {

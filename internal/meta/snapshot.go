@@ -73,13 +73,14 @@ func (s *state) snapshotHeader() *metapb.SnapshotHeader {
 		Stamp: s.stamp, Members: uint64(s.members.Len()), Sessions: uint64(s.sessions.Len()),
 		Subscriptions: uint64(s.subs.Len()), Routes: uint64(s.cleanRoutes()), Shared: uint64(s.cleanShared()),
 		Retained: uint64(s.retained.Len()), Tombstones: uint64(s.tombs.Len()), Origins: uint64(s.origins.Len()),
+		Keys: uint64(s.keys.Len()),
 	}
 }
 
 // recordCount is the number of records that must follow the header.
 func recordCount(h *metapb.SnapshotHeader) uint64 {
 	return h.GetMembers() + h.GetSessions() + h.GetSubscriptions() + h.GetRoutes() + h.GetShared() + h.GetRetained() +
-		h.GetTombstones() + h.GetOrigins()
+		h.GetTombstones() + h.GetOrigins() + h.GetKeys()
 }
 
 // cleanNodes returns the nodes that have the clean part of a route set.
@@ -179,6 +180,11 @@ func (s *state) eachPlainRecord(put func(*metapb.SnapshotRecord) error) error {
 			return emit(&metapb.SnapshotRecord{Value: &metapb.SnapshotRecord_Origin{Origin: &metapb.Origin{
 				Node: uint64(n), Incarnation: o.incarnation, Sequence: o.sequence, Fenced: o.fenced,
 			}}})
+		})
+	}
+	if err == nil {
+		s.keys.Scan(func(_ string, k *Key) bool {
+			return emit(&metapb.SnapshotRecord{Value: &metapb.SnapshotRecord_Key{Key: keyToPB(k)}})
 		})
 	}
 	return err
@@ -283,6 +289,9 @@ func (s *state) load(rec *metapb.SnapshotRecord) error {
 	case *metapb.SnapshotRecord_Origin:
 		p := v.Origin
 		s.origins.Set(message.NodeID(p.GetNode()), origin{incarnation: p.GetIncarnation(), sequence: p.GetSequence(), fenced: p.GetFenced()})
+	case *metapb.SnapshotRecord_Key:
+		k := keyFromPB(v.Key)
+		s.keys.Set(keyOf(k.Hash, k.Scope), k)
 	default:
 		return fmt.Errorf("record: %w", ErrUnknownCommand)
 	}

@@ -31,6 +31,7 @@ type state struct {
 	retained *btree.Map[string, *Retained] // mountpoint, NUL, topic
 	tombs    *btree.Map[string, tombstone]
 	origins  *btree.Map[message.NodeID, origin]
+	keys     *btree.Map[string, *Key] // hash, scope
 
 	// events of the commands applied since takeEvents.
 	events []Event
@@ -83,6 +84,7 @@ func newState() *state {
 		retained: new(btree.Map[string, *Retained]),
 		tombs:    new(btree.Map[string, tombstone]),
 		origins:  new(btree.Map[message.NodeID, origin]),
+		keys:     new(btree.Map[string, *Key]),
 	}
 }
 
@@ -91,7 +93,7 @@ func (s *state) copy() *state {
 	c := *s
 	c.members, c.sessions, c.subs = s.members.Copy(), s.sessions.Copy(), s.subs.Copy()
 	c.routes, c.shared, c.retained = s.routes.Copy(), s.shared.Copy(), s.retained.Copy()
-	c.tombs, c.origins = s.tombs.Copy(), s.origins.Copy()
+	c.tombs, c.origins, c.keys = s.tombs.Copy(), s.origins.Copy(), s.keys.Copy()
 	c.events = nil
 	return &c
 }
@@ -199,6 +201,10 @@ func (s *state) dispatch(c *metapb.Command) (result, error) {
 	case *metapb.Command_TrimTombstones:
 		s.trimTombstones(op.TrimTombstones.GetIndex())
 		return result{}, nil
+	case *metapb.Command_PutKey:
+		return s.putKey(op.PutKey.GetKey()), nil
+	case *metapb.Command_DropKey:
+		return s.dropKey(op.DropKey), nil
 	}
 	return result{}, fmt.Errorf("applying index %d: %T: %w", s.index, c.GetOp(), ErrUnknownCommand)
 }

@@ -106,6 +106,7 @@ func TestStateAgainstModel(t *testing.T) {
 		other := reload(rt, s)
 		model := map[string]*entry{}
 		retained := map[string]string{}
+		keys := map[string]bool{}
 		apply := func(c *metapb.Command) result {
 			r, err := s.apply(index, c)
 			if err != nil {
@@ -169,6 +170,30 @@ func TestStateAgainstModel(t *testing.T) {
 				r := apply(m.from(1, subscribeCmd(c, message.Epoch{Cluster: 7, Index: 1}, "never", 0)))
 				if r.err == nil {
 					rt.Fatal("a stale epoch subscribed")
+				}
+			},
+			"key": func(rt *rapid.T) {
+				hash, scope := rapid.SliceOfN(rapid.Byte(), 32, 32).Draw(rt, "hash"), filter.Draw(rt, "scope")
+				hash[0] &= 1 // few, so that they meet
+				clear(hash[1:])
+				id := string(hash) + scope
+				if had := keys[id]; rapid.Bool().Draw(rt, "put") {
+					r := apply(m.from(node.Draw(rt, "node"), &metapb.Command{Op: &metapb.Command_PutKey{PutKey: &metapb.PutKey{
+						Key: &metapb.Key{Hash: hash, Scope: scope, Role: "viewer", Expires: 1, Created: 2, CreatedBy: "b"},
+					}}}))
+					if keys[id] = true; r.existed[0] != had {
+						rt.Fatalf("existed %v, want %v", r.existed, had)
+					}
+				} else {
+					r := apply(m.from(1, &metapb.Command{Op: &metapb.Command_DropKey{DropKey: &metapb.DropKey{Hash: hash, Scope: scope}}}))
+					if delete(keys, id); r.existed[0] != had {
+						rt.Fatalf("existed %v, want %v", r.existed, had)
+					}
+				}
+				if v := (&View{s}); len(v.Keys()) != len(keys) {
+					rt.Fatalf("%d keys, want %d", len(v.Keys()), len(keys))
+				} else if k, ok := v.Key(hashFromPB(hash), scope); ok != keys[id] || ok && (k.Role != "viewer" || k.CreatedBy != "b") {
+					rt.Fatalf("%+v, %v", k, ok)
 				}
 			},
 			"retain": func(rt *rapid.T) {

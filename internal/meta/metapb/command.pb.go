@@ -108,6 +108,8 @@ type Command struct {
 	//	*Command_ImportSession
 	//	*Command_ImportRetained
 	//	*Command_TrimTombstones
+	//	*Command_PutKey
+	//	*Command_DropKey
 	Op            isCommand_Op `protobuf_oneof:"op"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -381,6 +383,24 @@ func (x *Command) GetTrimTombstones() *TrimTombstones {
 	return nil
 }
 
+func (x *Command) GetPutKey() *PutKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_PutKey); ok {
+			return x.PutKey
+		}
+	}
+	return nil
+}
+
+func (x *Command) GetDropKey() *DropKey {
+	if x != nil {
+		if x, ok := x.Op.(*Command_DropKey); ok {
+			return x.DropKey
+		}
+	}
+	return nil
+}
+
 type isCommand_Op interface {
 	isCommand_Op()
 }
@@ -469,6 +489,14 @@ type Command_TrimTombstones struct {
 	TrimTombstones *TrimTombstones `protobuf:"bytes,36,opt,name=trim_tombstones,json=trimTombstones,proto3,oneof"`
 }
 
+type Command_PutKey struct {
+	PutKey *PutKey `protobuf:"bytes,37,opt,name=put_key,json=putKey,proto3,oneof"`
+}
+
+type Command_DropKey struct {
+	DropKey *DropKey `protobuf:"bytes,38,opt,name=drop_key,json=dropKey,proto3,oneof"`
+}
+
 func (*Command_Bootstrap) isCommand_Op() {}
 
 func (*Command_PutMember) isCommand_Op() {}
@@ -510,6 +538,10 @@ func (*Command_ImportSession) isCommand_Op() {}
 func (*Command_ImportRetained) isCommand_Op() {}
 
 func (*Command_TrimTombstones) isCommand_Op() {}
+
+func (*Command_PutKey) isCommand_Op() {}
+
+func (*Command_DropKey) isCommand_Op() {}
 
 type Epoch struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -2018,6 +2050,190 @@ func (x *TrimTombstones) GetIndex() uint64 {
 	return 0
 }
 
+// PutKey enters an API key, unless it is there already.
+type PutKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           *Key                   `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PutKey) Reset() {
+	*x = PutKey{}
+	mi := &file_command_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PutKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PutKey) ProtoMessage() {}
+
+func (x *PutKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PutKey.ProtoReflect.Descriptor instead.
+func (*PutKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *PutKey) GetKey() *Key {
+	if x != nil {
+		return x.Key
+	}
+	return nil
+}
+
+type DropKey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Hash          []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	Scope         string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DropKey) Reset() {
+	*x = DropKey{}
+	mi := &file_command_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DropKey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DropKey) ProtoMessage() {}
+
+func (x *DropKey) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DropKey.ProtoReflect.Descriptor instead.
+func (*DropKey) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *DropKey) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *DropKey) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+// Key is an API key as it is kept: its SHA-256, and what it is good for.
+type Key struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Hash  []byte                 `protobuf:"bytes,1,opt,name=hash,proto3" json:"hash,omitempty"`
+	Scope string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	// viewer, operator or admin; empty for a scope without roles.
+	Role string `protobuf:"bytes,3,opt,name=role,proto3" json:"role,omitempty"`
+	// Unix milliseconds; 0 for a key that does not expire.
+	Expires       int64  `protobuf:"varint,4,opt,name=expires,proto3" json:"expires,omitempty"`
+	Created       int64  `protobuf:"varint,5,opt,name=created,proto3" json:"created,omitempty"`
+	CreatedBy     string `protobuf:"bytes,6,opt,name=created_by,json=createdBy,proto3" json:"created_by,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_command_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_command_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_command_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Key) GetHash() []byte {
+	if x != nil {
+		return x.Hash
+	}
+	return nil
+}
+
+func (x *Key) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Key) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *Key) GetExpires() int64 {
+	if x != nil {
+		return x.Expires
+	}
+	return 0
+}
+
+func (x *Key) GetCreated() int64 {
+	if x != nil {
+		return x.Created
+	}
+	return 0
+}
+
+func (x *Key) GetCreatedBy() string {
+	if x != nil {
+		return x.CreatedBy
+	}
+	return ""
+}
+
 // Session is the registry's entry of one session.
 type Session struct {
 	state        protoimpl.MessageState `protogen:"open.v1"`
@@ -2049,7 +2265,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2061,7 +2277,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_command_proto_msgTypes[27]
+	mi := &file_command_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2074,7 +2290,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_command_proto_rawDescGZIP(), []int{27}
+	return file_command_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Session) GetMountpoint() string {
@@ -2209,7 +2425,7 @@ const file_command_proto_rawDesc = "" +
 	"\n" +
 	"\rcommand.proto\x12\fmqadmin.meta\"#\n" +
 	"\x05Batch\x12\x1a\n" +
-	"\bcommands\x18\x01 \x03(\fR\bcommands\"\xb1\v\n" +
+	"\bcommands\x18\x01 \x03(\fR\bcommands\"\x96\f\n" +
 	"\aCommand\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\x06R\x06origin\x12 \n" +
 	"\vincarnation\x18\x02 \x01(\rR\vincarnation\x12\x1a\n" +
@@ -2241,7 +2457,9 @@ const file_command_proto_rawDesc = "" +
 	"\bset_half\x18! \x01(\v2\x15.mqadmin.meta.SetHalfH\x00R\asetHalf\x12D\n" +
 	"\x0eimport_session\x18\" \x01(\v2\x1b.mqadmin.meta.ImportSessionH\x00R\rimportSession\x12G\n" +
 	"\x0fimport_retained\x18# \x01(\v2\x1c.mqadmin.meta.ImportRetainedH\x00R\x0eimportRetained\x12G\n" +
-	"\x0ftrim_tombstones\x18$ \x01(\v2\x1c.mqadmin.meta.TrimTombstonesH\x00R\x0etrimTombstonesB\x04\n" +
+	"\x0ftrim_tombstones\x18$ \x01(\v2\x1c.mqadmin.meta.TrimTombstonesH\x00R\x0etrimTombstones\x12/\n" +
+	"\aput_key\x18% \x01(\v2\x14.mqadmin.meta.PutKeyH\x00R\x06putKey\x122\n" +
+	"\bdrop_key\x18& \x01(\v2\x15.mqadmin.meta.DropKeyH\x00R\adropKeyB\x04\n" +
 	"\x02op\"W\n" +
 	"\x05Epoch\x12\x18\n" +
 	"\acluster\x18\x01 \x01(\x06R\acluster\x12\x1e\n" +
@@ -2374,7 +2592,20 @@ const file_command_proto_rawDesc = "" +
 	"\x0eImportRetained\x12\x18\n" +
 	"\amessage\x18\x01 \x01(\fR\amessage\"&\n" +
 	"\x0eTrimTombstones\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\xa9\x04\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"-\n" +
+	"\x06PutKey\x12#\n" +
+	"\x03key\x18\x01 \x01(\v2\x11.mqadmin.meta.KeyR\x03key\"3\n" +
+	"\aDropKey\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\"\x96\x01\n" +
+	"\x03Key\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x18\n" +
+	"\aexpires\x18\x04 \x01(\x03R\aexpires\x12\x18\n" +
+	"\acreated\x18\x05 \x01(\x03R\acreated\x12\x1d\n" +
+	"\n" +
+	"created_by\x18\x06 \x01(\tR\tcreatedBy\"\xa9\x04\n" +
 	"\aSession\x12\x1e\n" +
 	"\n" +
 	"mountpoint\x18\x01 \x01(\tR\n" +
@@ -2412,7 +2643,7 @@ func file_command_proto_rawDescGZIP() []byte {
 	return file_command_proto_rawDescData
 }
 
-var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_command_proto_msgTypes = make([]protoimpl.MessageInfo, 31)
 var file_command_proto_goTypes = []any{
 	(*Batch)(nil),          // 0: mqadmin.meta.Batch
 	(*Command)(nil),        // 1: mqadmin.meta.Command
@@ -2441,7 +2672,10 @@ var file_command_proto_goTypes = []any{
 	(*ImportSession)(nil),  // 24: mqadmin.meta.ImportSession
 	(*ImportRetained)(nil), // 25: mqadmin.meta.ImportRetained
 	(*TrimTombstones)(nil), // 26: mqadmin.meta.TrimTombstones
-	(*Session)(nil),        // 27: mqadmin.meta.Session
+	(*PutKey)(nil),         // 27: mqadmin.meta.PutKey
+	(*DropKey)(nil),        // 28: mqadmin.meta.DropKey
+	(*Key)(nil),            // 29: mqadmin.meta.Key
+	(*Session)(nil),        // 30: mqadmin.meta.Session
 }
 var file_command_proto_depIdxs = []int32{
 	6,  // 0: mqadmin.meta.Command.bootstrap:type_name -> mqadmin.meta.Bootstrap
@@ -2465,27 +2699,30 @@ var file_command_proto_depIdxs = []int32{
 	24, // 18: mqadmin.meta.Command.import_session:type_name -> mqadmin.meta.ImportSession
 	25, // 19: mqadmin.meta.Command.import_retained:type_name -> mqadmin.meta.ImportRetained
 	26, // 20: mqadmin.meta.Command.trim_tombstones:type_name -> mqadmin.meta.TrimTombstones
-	2,  // 21: mqadmin.meta.Source.epoch:type_name -> mqadmin.meta.Epoch
-	5,  // 22: mqadmin.meta.Bootstrap.member:type_name -> mqadmin.meta.Member
-	5,  // 23: mqadmin.meta.PutMember.member:type_name -> mqadmin.meta.Member
-	2,  // 24: mqadmin.meta.Release.epoch:type_name -> mqadmin.meta.Epoch
-	2,  // 25: mqadmin.meta.DeleteSession.epoch:type_name -> mqadmin.meta.Epoch
-	2,  // 26: mqadmin.meta.Subscribe.epoch:type_name -> mqadmin.meta.Epoch
-	4,  // 27: mqadmin.meta.Subscribe.subscriptions:type_name -> mqadmin.meta.Subscription
-	2,  // 28: mqadmin.meta.Unsubscribe.epoch:type_name -> mqadmin.meta.Epoch
-	2,  // 29: mqadmin.meta.JoinShared.epoch:type_name -> mqadmin.meta.Epoch
-	4,  // 30: mqadmin.meta.JoinShared.subscription:type_name -> mqadmin.meta.Subscription
-	3,  // 31: mqadmin.meta.StrikeSource.source:type_name -> mqadmin.meta.Source
-	2,  // 32: mqadmin.meta.SetHalf.epoch:type_name -> mqadmin.meta.Epoch
-	27, // 33: mqadmin.meta.ImportSession.session:type_name -> mqadmin.meta.Session
-	4,  // 34: mqadmin.meta.ImportSession.subscriptions:type_name -> mqadmin.meta.Subscription
-	2,  // 35: mqadmin.meta.Session.epoch:type_name -> mqadmin.meta.Epoch
-	3,  // 36: mqadmin.meta.Session.sources:type_name -> mqadmin.meta.Source
-	37, // [37:37] is the sub-list for method output_type
-	37, // [37:37] is the sub-list for method input_type
-	37, // [37:37] is the sub-list for extension type_name
-	37, // [37:37] is the sub-list for extension extendee
-	0,  // [0:37] is the sub-list for field type_name
+	27, // 21: mqadmin.meta.Command.put_key:type_name -> mqadmin.meta.PutKey
+	28, // 22: mqadmin.meta.Command.drop_key:type_name -> mqadmin.meta.DropKey
+	2,  // 23: mqadmin.meta.Source.epoch:type_name -> mqadmin.meta.Epoch
+	5,  // 24: mqadmin.meta.Bootstrap.member:type_name -> mqadmin.meta.Member
+	5,  // 25: mqadmin.meta.PutMember.member:type_name -> mqadmin.meta.Member
+	2,  // 26: mqadmin.meta.Release.epoch:type_name -> mqadmin.meta.Epoch
+	2,  // 27: mqadmin.meta.DeleteSession.epoch:type_name -> mqadmin.meta.Epoch
+	2,  // 28: mqadmin.meta.Subscribe.epoch:type_name -> mqadmin.meta.Epoch
+	4,  // 29: mqadmin.meta.Subscribe.subscriptions:type_name -> mqadmin.meta.Subscription
+	2,  // 30: mqadmin.meta.Unsubscribe.epoch:type_name -> mqadmin.meta.Epoch
+	2,  // 31: mqadmin.meta.JoinShared.epoch:type_name -> mqadmin.meta.Epoch
+	4,  // 32: mqadmin.meta.JoinShared.subscription:type_name -> mqadmin.meta.Subscription
+	3,  // 33: mqadmin.meta.StrikeSource.source:type_name -> mqadmin.meta.Source
+	2,  // 34: mqadmin.meta.SetHalf.epoch:type_name -> mqadmin.meta.Epoch
+	30, // 35: mqadmin.meta.ImportSession.session:type_name -> mqadmin.meta.Session
+	4,  // 36: mqadmin.meta.ImportSession.subscriptions:type_name -> mqadmin.meta.Subscription
+	29, // 37: mqadmin.meta.PutKey.key:type_name -> mqadmin.meta.Key
+	2,  // 38: mqadmin.meta.Session.epoch:type_name -> mqadmin.meta.Epoch
+	3,  // 39: mqadmin.meta.Session.sources:type_name -> mqadmin.meta.Source
+	40, // [40:40] is the sub-list for method output_type
+	40, // [40:40] is the sub-list for method input_type
+	40, // [40:40] is the sub-list for extension type_name
+	40, // [40:40] is the sub-list for extension extendee
+	0,  // [0:40] is the sub-list for field type_name
 }
 
 func init() { file_command_proto_init() }
@@ -2515,6 +2752,8 @@ func file_command_proto_init() {
 		(*Command_ImportSession)(nil),
 		(*Command_ImportRetained)(nil),
 		(*Command_TrimTombstones)(nil),
+		(*Command_PutKey)(nil),
+		(*Command_DropKey)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2522,7 +2761,7 @@ func file_command_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_command_proto_rawDesc), len(file_command_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   31,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -39,6 +39,7 @@ type SnapshotHeader struct {
 	Retained      uint64                 `protobuf:"varint,11,opt,name=retained,proto3" json:"retained,omitempty"`
 	Tombstones    uint64                 `protobuf:"varint,12,opt,name=tombstones,proto3" json:"tombstones,omitempty"`
 	Origins       uint64                 `protobuf:"varint,13,opt,name=origins,proto3" json:"origins,omitempty"`
+	Keys          uint64                 `protobuf:"varint,14,opt,name=keys,proto3" json:"keys,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -164,6 +165,13 @@ func (x *SnapshotHeader) GetOrigins() uint64 {
 	return 0
 }
 
+func (x *SnapshotHeader) GetKeys() uint64 {
+	if x != nil {
+		return x.Keys
+	}
+	return 0
+}
+
 // SnapshotRecord is one value of the state. Durable routes and durable shared
 // members are derived from sessions and subscriptions and not stored.
 type SnapshotRecord struct {
@@ -178,6 +186,7 @@ type SnapshotRecord struct {
 	//	*SnapshotRecord_Retained
 	//	*SnapshotRecord_Tombstone
 	//	*SnapshotRecord_Origin
+	//	*SnapshotRecord_Key
 	Value         isSnapshotRecord_Value `protobuf_oneof:"value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -292,6 +301,15 @@ func (x *SnapshotRecord) GetOrigin() *Origin {
 	return nil
 }
 
+func (x *SnapshotRecord) GetKey() *Key {
+	if x != nil {
+		if x, ok := x.Value.(*SnapshotRecord_Key); ok {
+			return x.Key
+		}
+	}
+	return nil
+}
+
 type isSnapshotRecord_Value interface {
 	isSnapshotRecord_Value()
 }
@@ -328,6 +346,10 @@ type SnapshotRecord_Origin struct {
 	Origin *Origin `protobuf:"bytes,8,opt,name=origin,proto3,oneof"`
 }
 
+type SnapshotRecord_Key struct {
+	Key *Key `protobuf:"bytes,9,opt,name=key,proto3,oneof"`
+}
+
 func (*SnapshotRecord_Member) isSnapshotRecord_Value() {}
 
 func (*SnapshotRecord_Session) isSnapshotRecord_Value() {}
@@ -343,6 +365,8 @@ func (*SnapshotRecord_Retained) isSnapshotRecord_Value() {}
 func (*SnapshotRecord_Tombstone) isSnapshotRecord_Value() {}
 
 func (*SnapshotRecord_Origin) isSnapshotRecord_Value() {}
+
+func (*SnapshotRecord_Key) isSnapshotRecord_Value() {}
 
 type SubscriptionRecord struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -748,7 +772,7 @@ var File_snapshot_proto protoreflect.FileDescriptor
 
 const file_snapshot_proto_rawDesc = "" +
 	"\n" +
-	"\x0esnapshot.proto\x12\fmqadmin.meta\x1a\rcommand.proto\"\xfd\x02\n" +
+	"\x0esnapshot.proto\x12\fmqadmin.meta\x1a\rcommand.proto\"\x91\x03\n" +
 	"\x0eSnapshotHeader\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\x12\x18\n" +
 	"\acluster\x18\x02 \x01(\x06R\acluster\x12\x1e\n" +
@@ -767,7 +791,8 @@ const file_snapshot_proto_rawDesc = "" +
 	"\n" +
 	"tombstones\x18\f \x01(\x04R\n" +
 	"tombstones\x12\x18\n" +
-	"\aorigins\x18\r \x01(\x04R\aorigins\"\xd2\x03\n" +
+	"\aorigins\x18\r \x01(\x04R\aorigins\x12\x12\n" +
+	"\x04keys\x18\x0e \x01(\x04R\x04keys\"\xf9\x03\n" +
 	"\x0eSnapshotRecord\x12.\n" +
 	"\x06member\x18\x01 \x01(\v2\x14.mqadmin.meta.MemberH\x00R\x06member\x121\n" +
 	"\asession\x18\x02 \x01(\v2\x15.mqadmin.meta.SessionH\x00R\asession\x12F\n" +
@@ -776,7 +801,8 @@ const file_snapshot_proto_rawDesc = "" +
 	"\x06shared\x18\x05 \x01(\v2\x1a.mqadmin.meta.SharedRecordH\x00R\x06shared\x12:\n" +
 	"\bretained\x18\x06 \x01(\v2\x1c.mqadmin.meta.RetainedRecordH\x00R\bretained\x127\n" +
 	"\ttombstone\x18\a \x01(\v2\x17.mqadmin.meta.TombstoneH\x00R\ttombstone\x12.\n" +
-	"\x06origin\x18\b \x01(\v2\x14.mqadmin.meta.OriginH\x00R\x06originB\a\n" +
+	"\x06origin\x18\b \x01(\v2\x14.mqadmin.meta.OriginH\x00R\x06origin\x12%\n" +
+	"\x03key\x18\t \x01(\v2\x11.mqadmin.meta.KeyH\x00R\x03keyB\a\n" +
 	"\x05value\"\xc1\x01\n" +
 	"\x12SubscriptionRecord\x12\x1e\n" +
 	"\n" +
@@ -841,7 +867,8 @@ var file_snapshot_proto_goTypes = []any{
 	(*Origin)(nil),             // 7: mqadmin.meta.Origin
 	(*Member)(nil),             // 8: mqadmin.meta.Member
 	(*Session)(nil),            // 9: mqadmin.meta.Session
-	(*Subscription)(nil),       // 10: mqadmin.meta.Subscription
+	(*Key)(nil),                // 10: mqadmin.meta.Key
+	(*Subscription)(nil),       // 11: mqadmin.meta.Subscription
 }
 var file_snapshot_proto_depIdxs = []int32{
 	8,  // 0: mqadmin.meta.SnapshotRecord.member:type_name -> mqadmin.meta.Member
@@ -852,13 +879,14 @@ var file_snapshot_proto_depIdxs = []int32{
 	5,  // 5: mqadmin.meta.SnapshotRecord.retained:type_name -> mqadmin.meta.RetainedRecord
 	6,  // 6: mqadmin.meta.SnapshotRecord.tombstone:type_name -> mqadmin.meta.Tombstone
 	7,  // 7: mqadmin.meta.SnapshotRecord.origin:type_name -> mqadmin.meta.Origin
-	10, // 8: mqadmin.meta.SubscriptionRecord.subscription:type_name -> mqadmin.meta.Subscription
-	10, // 9: mqadmin.meta.SharedRecord.subscription:type_name -> mqadmin.meta.Subscription
-	10, // [10:10] is the sub-list for method output_type
-	10, // [10:10] is the sub-list for method input_type
-	10, // [10:10] is the sub-list for extension type_name
-	10, // [10:10] is the sub-list for extension extendee
-	0,  // [0:10] is the sub-list for field type_name
+	10, // 8: mqadmin.meta.SnapshotRecord.key:type_name -> mqadmin.meta.Key
+	11, // 9: mqadmin.meta.SubscriptionRecord.subscription:type_name -> mqadmin.meta.Subscription
+	11, // 10: mqadmin.meta.SharedRecord.subscription:type_name -> mqadmin.meta.Subscription
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_snapshot_proto_init() }
@@ -876,6 +904,7 @@ func file_snapshot_proto_init() {
 		(*SnapshotRecord_Retained)(nil),
 		(*SnapshotRecord_Tombstone)(nil),
 		(*SnapshotRecord_Origin)(nil),
+		(*SnapshotRecord_Key)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
