@@ -11,6 +11,8 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/mqadmin/mqadmin/internal/apikey"
+	"github.com/mqadmin/mqadmin/internal/audit"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 )
@@ -77,6 +79,25 @@ type Peers interface {
 	// Conn returns a connection on which the member of that name serves this
 	// same API.
 	Conn(ctx context.Context, name string) (grpc.ClientConnInterface, error)
+}
+
+// APIKeys are the keys of the cluster; *apikey.Keyring is one. Its errors are
+// those of package apikey.
+type APIKeys interface {
+	// Create makes a key and returns its secret.
+	Create(ctx context.Context, r apikey.Request) (string, apikey.Key, error)
+	// Delete strikes the key with that secret or ID.
+	Delete(ctx context.Context, secretOrID, scope string) error
+	List(scope string) ([]apikey.Key, error)
+	// Check finds the key that a caller at the address remote has sent.
+	Check(remote, secret, scope string) (apikey.Key, error)
+	Expired(k apikey.Key) bool
+}
+
+// Audit keeps what was done; *audit.Log is one.
+type Audit interface {
+	Add(e audit.Entry) error
+	Read(q audit.Query) ([]audit.Entry, error)
 }
 
 // Role is a member's part in the metadata store.

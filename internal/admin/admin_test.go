@@ -123,6 +123,8 @@ func start(t testing.TB, f *fake, change func(*Config), creds credentials.Transp
 	return conn
 }
 
+func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
 func newServer(t *testing.T, f *fake) *Server {
 	t.Helper()
 	s, err := New(Config{Cluster: f, Node: f, Sessions: f, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)})
@@ -149,6 +151,9 @@ func TestEveryMethodHasARole(t *testing.T) {
 	for method, role := range roles {
 		if role == pb.Role_ROLE_UNSPECIFIED {
 			t.Errorf("%s has no role", method)
+		}
+		if strings.HasSuffix(method, "/ShowApiKeys") || strings.HasSuffix(method, "/ShowAudit") {
+			continue // these tell who may do what, and what was done
 		}
 		if strings.Contains(method, "Show") && role != pb.Role_ROLE_VIEWER {
 			t.Errorf("%s only reads and needs %s", method, role)

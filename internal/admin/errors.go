@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
+	"github.com/mqadmin/mqadmin/internal/apikey"
 )
 
 // ErrorDomain is the domain of every google.rpc.ErrorInfo sent from here.
@@ -60,6 +61,16 @@ type ErrorMapping struct {
 	Reason Reason
 }
 
+// keyErrors gives those of package apikey their reasons.
+func keyErrors() []ErrorMapping {
+	return []ErrorMapping{
+		{apikey.ErrUnknown, pb.ErrorReason_ERROR_REASON_API_KEY_UNKNOWN},
+		{apikey.ErrExists, pb.ErrorReason_ERROR_REASON_API_KEY_EXISTS},
+		{apikey.ErrInvalid, pb.ErrorReason_ERROR_REASON_INVALID_ARGUMENT},
+		{apikey.ErrFull, pb.ErrorReason_ERROR_REASON_LIMIT_REACHED},
+	}
+}
+
 // reasonCodes is the one table from domain error to status code. A reason that
 // is missing here is a programming error, found by a test.
 var reasonCodes = map[Reason]codes.Code{
@@ -71,6 +82,10 @@ var reasonCodes = map[Reason]codes.Code{
 	pb.ErrorReason_ERROR_REASON_TIMEOUT:           codes.DeadlineExceeded,
 	pb.ErrorReason_ERROR_REASON_NOT_AUTHENTICATED: codes.Unauthenticated,
 	pb.ErrorReason_ERROR_REASON_ROLE_TOO_LOW:      codes.PermissionDenied,
+	pb.ErrorReason_ERROR_REASON_LOGIN_LIMITED:     codes.Unauthenticated,
+	pb.ErrorReason_ERROR_REASON_API_KEY_UNKNOWN:   codes.NotFound,
+	pb.ErrorReason_ERROR_REASON_API_KEY_EXISTS:    codes.AlreadyExists,
+	pb.ErrorReason_ERROR_REASON_AUDIT_OFF:         codes.FailedPrecondition,
 	pb.ErrorReason_ERROR_REASON_NO_QUORUM:         codes.Unavailable,
 	pb.ErrorReason_ERROR_REASON_NO_LEADER:         codes.Unavailable,
 	pb.ErrorReason_ERROR_REASON_NOT_READY:         codes.Unavailable,
@@ -132,7 +147,7 @@ func (s *Server) toStatus(err error) error {
 // classify finds the reason of an error that is no *Error; nil when err is a
 // status already.
 func (s *Server) classify(err error) *Error {
-	for _, m := range s.cfg.Errors {
+	for _, m := range append(keyErrors(), s.cfg.Errors...) {
 		if errors.Is(err, m.Err) {
 			return &Error{Reason: m.Reason, Err: err}
 		}

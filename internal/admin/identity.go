@@ -13,9 +13,11 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
+	"github.com/mqadmin/mqadmin/internal/apikey"
 )
 
 // Identity is who calls.
@@ -34,7 +36,9 @@ func (Identity) AuthType() string { return "mqadmin" }
 
 // handshake is transport security whose server side finds out who calls.
 type handshake struct {
-	proto  string
+	proto string
+	// tokens: who has no name yet may send an API key with each call.
+	tokens bool
 	server func(net.Conn) (net.Conn, Identity, error)
 }
 
@@ -42,6 +46,7 @@ type handshake struct {
 type authInfo struct {
 	Identity
 	credentials.CommonAuthInfo
+	tokens bool
 }
 
 func (h handshake) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -50,7 +55,7 @@ func (h handshake) ServerHandshake(c net.Conn) (net.Conn, credentials.AuthInfo, 
 		return nil, nil, err
 	}
 	level := credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}
-	return conn, authInfo{Identity: id, CommonAuthInfo: level}, nil
+	return conn, authInfo{Identity: id, CommonAuthInfo: level, tokens: h.tokens}, nil
 }
 
 func (h handshake) ClientHandshake(context.Context, string, net.Conn) (net.Conn, credentials.AuthInfo, error) {
@@ -79,7 +84,7 @@ func UnixTransport(group string) (credentials.TransportCredentials, error) {
 	}
 	own := os.Getuid()
 	return handshake{proto: "unix", server: func(c net.Conn) (net.Conn, Identity, error) {
-		uid, gids, err := peerCredentials(c)
+		uid, gids, err := peerCredentials(inside(c))
 		if err != nil {
 			return nil, Identity{}, fmt.Errorf("reading peer credentials: %w", err)
 		}
@@ -123,20 +128,21 @@ func inGroup(uid int, gids []int, group int) bool {
 	return false
 }
 
-// TLSTransport identifies callers by client certificate, which must be signed
-// by an authority of cfg; make cfg with ServerTLS. The certificate's
-// organizational unit names the role: viewer, operator or admin. Without one
-// of these the caller is nobody, so that a certificate made for an MQTT client
-// opens nothing here.
+// TLSTransport identifies callers by client certificate, signed by an authority
+// of cfg (make cfg with ServerTLS), whose organizational unit names the role:
+// viewer, operator or admin. Without one of these the caller is nobody, so that
+// a certificate made for an MQTT client opens nothing here. An API key of the
+// scope mgmt in a call's metadata ("authorization: Bearer …") goes before the
+// certificate, which may be missing.
 func TLSTransport(cfg *tls.Config) credentials.TransportCredentials {
-	return handshake{proto: "tls", server: func(c net.Conn) (net.Conn, Identity, error) {
+	return handshake{proto: "tls", tokens: true, server: func(c net.Conn) (net.Conn, Identity, error) {
 		conn := tls.Server(c, cfg)
 		if err := conn.HandshakeContext(context.Background()); err != nil { // gRPC put a deadline on c
 			return nil, Identity{}, err
 		}
 		state := conn.ConnectionState()
 		if len(state.VerifiedChains) == 0 {
-			return nil, Identity{}, errors.New("no verified client certificate")
+			return conn, Identity{}, nil
 		}
 		return conn, certificateIdentity(state.PeerCertificates[0]), nil
 	}}
@@ -157,39 +163,79 @@ func certificateIdentity(cert *x509.Certificate) Identity {
 	return id
 }
 
-// ServerTLS reads the files of a listener for mutual TLS: TLS 1.3, and a client
-// certificate signed by ca is required.
+// ServerTLS reads the files of a listener: TLS 1.3, and a client certificate, if
+// one is sent, must be signed by ca. Without ca ("") callers need an API key.
 func ServerTLS(certFile, keyFile, caFile string) (*tls.Config, error) {
 	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
 	if err != nil {
 		return nil, fmt.Errorf("admin certificate: %w", err)
 	}
+	cfg := &tls.Config{
+		MinVersion:   tls.VersionTLS13,
+		Certificates: []tls.Certificate{cert},
+		NextProtos:   []string{"h2"},
+	}
+	if caFile == "" {
+		return cfg, nil
+	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("admin certificate authority: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	cfg.ClientAuth, cfg.ClientCAs = tls.VerifyClientCertIfGiven, x509.NewCertPool()
+	if !cfg.ClientCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("admin certificate authority: no certificate in %s", caFile)
 	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		ClientAuth:   tls.RequireAndVerifyClientCert,
-		ClientCAs:    pool,
-		NextProtos:   []string{"h2"},
-	}, nil
+	return cfg, nil
+}
+
+// errNobody: nothing says who calls.
+func errNobody() *Error {
+	return NewError(pb.ErrorReason_ERROR_REASON_NOT_AUTHENTICATED, "the caller could not be identified")
 }
 
 // identity finds out who called.
-func (s *Server) identity(ctx context.Context) (Identity, bool) {
+func (s *Server) identity(ctx context.Context) (Identity, error) {
 	if p, ok := peer.FromContext(ctx); ok {
 		if info, ok := p.AuthInfo.(authInfo); ok {
-			return info.Identity, true
+			if token := bearer(ctx); info.tokens && token != "" {
+				return s.tokenIdentity(p.Addr, token)
+			}
+			if info.Name == "" {
+				return Identity{}, errNobody()
+			}
+			return info.Identity, nil
 		}
 	}
 	if s.cfg.Identify != nil {
-		return s.cfg.Identify(ctx)
+		if id, ok := s.cfg.Identify(ctx); ok {
+			return id, nil
+		}
 	}
-	return Identity{}, false
+	return Identity{}, errNobody()
+}
+
+// bearer returns the API key that came with a call.
+func bearer(ctx context.Context) string {
+	md, _ := metadata.FromIncomingContext(ctx)
+	scheme, token, _ := strings.Cut(strings.Join(md.Get("authorization"), ""), " ")
+	if !strings.EqualFold(scheme, "bearer") {
+		return ""
+	}
+	return token
+}
+
+func (s *Server) tokenIdentity(remote net.Addr, token string) (Identity, error) {
+	if s.cfg.Keys == nil {
+		return Identity{}, errNobody()
+	}
+	key, err := s.cfg.Keys.Check(remote.String(), token, apikey.Management)
+	switch {
+	case errors.Is(err, apikey.ErrLimited):
+		return Identity{}, &Error{Reason: pb.ErrorReason_ERROR_REASON_LOGIN_LIMITED, Err: err}
+	case err != nil:
+		return Identity{}, &Error{Reason: pb.ErrorReason_ERROR_REASON_NOT_AUTHENTICATED, Err: err}
+	}
+	role := pb.Role_value["ROLE_"+strings.ToUpper(key.Role)]
+	return Identity{Name: "key " + key.ID(), Role: pb.Role(role)}, nil
 }

@@ -3,20 +3,15 @@ package admin
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"runtime/debug"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
-	"google.golang.org/protobuf/types/descriptorpb"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 )
@@ -41,15 +36,18 @@ func methodRoles() map[string]pb.Role {
 		}
 		return true
 	})
+	for _, version := range []string{"v1", "v1alpha"} { // the descriptors, as a call like any other
+		roles["/grpc.reflection."+version+".ServerReflection/ServerReflectionInfo"] = pb.Role_ROLE_VIEWER
+	}
 	return roles
 }
 
 // authorize finds the caller and compares roles. A method without a role is
 // refused to everybody.
 func (s *Server) authorize(ctx context.Context, method string) (Identity, error) {
-	id, ok := s.identity(ctx)
-	if !ok {
-		return id, NewError(pb.ErrorReason_ERROR_REASON_NOT_AUTHENTICATED, "the caller could not be identified")
+	id, err := s.identity(ctx)
+	if err != nil {
+		return id, err
 	}
 	need := s.roles[method]
 	if need == pb.Role_ROLE_UNSPECIFIED || id.Role < need {
@@ -91,7 +89,7 @@ func (s *Server) interceptUnary(ctx context.Context, req any, info *grpc.UnarySe
 }
 
 func (s *Server) interceptStream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if !strings.HasPrefix(info.FullMethod, ownPrefix) {
+	if !strings.HasPrefix(info.FullMethod, ownPrefix) && s.roles[info.FullMethod] == pb.Role_ROLE_UNSPECIFIED {
 		return next(srv, ss)
 	}
 	defer s.streams.Since(time.Now())
@@ -125,24 +123,35 @@ func (w *watchedStream) RecvMsg(m any) error {
 
 // run is the chain around every call: authorize, find the member that shall
 // answer ("" is this one), recover, map the error, audit.
-func (s *Server) run(ctx context.Context, method string, request func() proto.Message, call func(ctx context.Context, node string) error) error {
-	start := time.Now()
+func (s *Server) run(ctx context.Context, method string, request func() proto.Message, do func(ctx context.Context, node string) error) error {
+	c := call{method: method, start: time.Now()}
 	s.calls.Inc()
-	id, err := s.authorize(ctx, method)
-	if err != nil {
+	var err error
+	if c.id, err = s.authorize(ctx, method); err != nil {
 		s.refused.Inc()
 	} else {
-		var node string
-		if node, err = s.targetNode(ctx, id); err == nil {
-			err = s.guard(withActor(ctx, id), method, func(ctx context.Context) error { return call(ctx, node) })
-		}
+		err = s.perform(ctx, &c, do)
 	}
 	err = s.toStatus(err)
 	if err != nil {
 		s.failed.Inc()
 	}
-	s.audit(ctx, id, method, request(), time.Since(start), err)
+	c.request = request()
+	s.audit(ctx, c, err)
 	return err
+}
+
+// perform runs a call that is allowed, when there is a place for it.
+func (s *Server) perform(ctx context.Context, c *call, do func(ctx context.Context, node string) error) error {
+	leave, err := s.enter(ctx)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	if c.target, err = s.targetNode(ctx, c.id); err != nil {
+		return err
+	}
+	return s.guard(withActor(ctx, c.id), c.method, func(ctx context.Context) error { return do(ctx, c.target) })
 }
 
 // guard turns a panic into an error of this one call.
@@ -165,81 +174,4 @@ func withActor(ctx context.Context, id Identity) context.Context {
 		}
 	}
 	return metadata.AppendToOutgoingContext(ctx, actorKey, id.Name)
-}
-
-// audit writes one line per call: who, what, with which arguments, how long and
-// how it ended. Calls that only read are written at debug level, unless they
-// were refused.
-func (s *Server) audit(ctx context.Context, id Identity, method string, req proto.Message, took time.Duration, err error) {
-	code := status.Code(err)
-	level := slog.LevelInfo
-	switch code {
-	case codes.Unauthenticated, codes.PermissionDenied:
-		level = slog.LevelWarn
-	default:
-		if s.roles[method] == pb.Role_ROLE_VIEWER {
-			level = slog.LevelDebug
-		}
-	}
-	if !s.cfg.Logger.Enabled(ctx, level) {
-		return
-	}
-	attrs := []slog.Attr{
-		slog.String("method", strings.TrimPrefix(method, ownPrefix)),
-		slog.String("caller", id.Name),
-		slog.String("arguments", arguments(req)),
-		slog.Duration("took", took),
-		slog.String("code", code.String()),
-	}
-	if md, ok := metadata.FromIncomingContext(ctx); ok {
-		if a := md.Get(actorKey); len(a) > 0 && id.isNode() {
-			attrs = append(attrs, slog.String("for", a[0]))
-		}
-	}
-	if err != nil {
-		attrs = append(attrs, slog.String("error", status.Convert(err).Message()))
-	}
-	s.cfg.Logger.LogAttrs(ctx, level, "admin call", attrs...)
-}
-
-// maxArguments bounds the arguments in an audit line, in bytes.
-const maxArguments = 4096
-
-// arguments returns a request as text for the audit log, without the values of
-// fields marked debug_redact.
-func arguments(req proto.Message) string {
-	if req == nil || !req.ProtoReflect().IsValid() {
-		return ""
-	}
-	clean := proto.Clone(req)
-	redact(clean.ProtoReflect())
-	b, err := protojson.Marshal(clean)
-	if err != nil {
-		return "not printable"
-	}
-	if len(b) > maxArguments {
-		return strings.ToValidUTF8(string(b[:maxArguments]), "") + "…"
-	}
-	return string(b)
-}
-
-// redact replaces what is marked as secret, at any depth.
-func redact(m protoreflect.Message) {
-	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
-		opts, _ := fd.Options().(*descriptorpb.FieldOptions)
-		switch {
-		case opts.GetDebugRedact() && fd.Kind() == protoreflect.StringKind && fd.Cardinality() != protoreflect.Repeated:
-			m.Set(fd, protoreflect.ValueOfString("***"))
-		case opts.GetDebugRedact():
-			m.Clear(fd)
-		case fd.IsMap():
-		case fd.IsList() && fd.Message() != nil:
-			for i := range v.List().Len() {
-				redact(v.List().Get(i).Message())
-			}
-		case fd.Message() != nil:
-			redact(v.Message())
-		}
-		return true
-	})
 }

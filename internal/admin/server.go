@@ -10,7 +10,10 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/metrics"
@@ -25,6 +28,12 @@ type Config struct {
 	Peers    Peers // nil: a node alone
 	// Settings are shown and changed; nil: the calls about them are not served.
 	Settings Settings
+	// Keys are checked when callers send one; nil: there are none.
+	Keys APIKeys
+	// Audit gets an entry for every call that changes something or is refused,
+	// and with AuditReads for all; nil: nobody keeps them.
+	Audit      Audit
+	AuditReads bool
 	// Errors maps sentinels of lower packages to reasons; optional.
 	Errors []ErrorMapping
 	// Identify recognises callers on servers that were not started with Serve,
@@ -41,8 +50,10 @@ type Config struct {
 	// PeerTimeout is how long another member may be silent before the answer
 	// goes out without it; 5 s when nil.
 	PeerTimeout func() time.Duration
-	// MaxStreams bounds the concurrent calls of one connection; 100 when 0.
-	MaxStreams uint32
+	// MaxCalls bounds the calls that run at once; further ones wait. 100 when 0.
+	MaxCalls int
+	// MaxConnections bounds the connections of one listener; 1000 when 0.
+	MaxConnections int
 }
 
 // maxRequest is the longest request in bytes: a client id and a mountpoint of
@@ -58,6 +69,11 @@ type Server struct {
 	refused *metrics.Counter
 	unary   *metrics.Histogram
 	streams *metrics.Histogram
+	waited  *metrics.Counter
+	crowded *metrics.Counter
+	unkept  *metrics.Counter
+	// slots bound the calls that run.
+	slots chan struct{}
 
 	mu      sync.Mutex // guards servers, closed
 	servers []*grpc.Server
@@ -78,12 +94,19 @@ func New(cfg Config) (*Server, error) {
 	if cfg.PeerTimeout == nil {
 		cfg.PeerTimeout = func() time.Duration { return 5 * time.Second }
 	}
-	if cfg.MaxStreams == 0 {
-		cfg.MaxStreams = 100
+	if cfg.MaxCalls == 0 {
+		cfg.MaxCalls = 100
+	}
+	if cfg.MaxConnections == 0 {
+		cfg.MaxConnections = 1000
 	}
 	s := &Server{
 		cfg:     cfg,
 		roles:   methodRoles(),
+		slots:   make(chan struct{}, cfg.MaxCalls),
+		waited:  cfg.Registry.Counter("admin_calls_waited", "Calls of the admin API that waited because admin.max_concurrent_calls were running."),
+		crowded: cfg.Registry.Counter("admin_connections_waited", "Connections to the admin API that waited because there were admin.max_connections."),
+		unkept:  cfg.Registry.Counter("audit_failed", "Calls of the admin API that could not be written to the audit log."),
 		calls:   cfg.Registry.Counter("admin_calls", "Calls of the admin API."),
 		failed:  cfg.Registry.Counter("admin_calls_failed", "Calls of the admin API that failed."),
 		refused: cfg.Registry.Counter("admin_calls_refused", "Calls of the admin API that were refused for want of identity or role."),
@@ -103,13 +126,17 @@ func (s *Server) Serve(l net.Listener, transport credentials.TransportCredential
 	opts := append(s.ServerOptions(),
 		grpc.Creds(transport),
 		grpc.MaxRecvMsgSize(maxRequest),
-		grpc.MaxConcurrentStreams(s.cfg.MaxStreams),
+		grpc.MaxConcurrentStreams(uint32(s.cfg.MaxCalls)),
 		grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: time.Minute, Timeout: 20 * time.Second}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	)
 	g := grpc.NewServer(opts...)
 	s.Register(g)
+	reflection.Register(g)
+	alive := health.NewServer()
+	healthpb.RegisterHealthServer(g, alive)
+	defer alive.Shutdown()
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -118,7 +145,7 @@ func (s *Server) Serve(l net.Listener, transport credentials.TransportCredential
 	}
 	s.servers = append(s.servers, g)
 	s.mu.Unlock()
-	if err := g.Serve(l); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
+	if err := g.Serve(limit(l, s.cfg.MaxConnections, s.crowded)); err != nil && !errors.Is(err, grpc.ErrServerStopped) {
 		return err
 	}
 	return nil
@@ -134,6 +161,8 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	if s.cfg.Settings != nil {
 		pb.RegisterSettingServiceServer(r, settingService{s: s})
 	}
+	pb.RegisterApiKeyServiceServer(r, keyService{s: s})
+	pb.RegisterAuditServiceServer(r, auditService{s: s})
 }
 
 // ServerOptions returns the interceptors. They let calls of other services

@@ -48,7 +48,7 @@ func TestMutualTLSGivesRolesByCertificate(t *testing.T) {
 		"no role":    {ca, "", codes.PermissionDenied},
 		"other unit": {ca, "sales", codes.PermissionDenied},
 		"stranger":   {stranger, "admin", codes.Unavailable},
-		"none":       {nil, "", codes.Unavailable},
+		"none":       {nil, "", codes.Unauthenticated},
 	} {
 		cfg := &tls.Config{RootCAs: ca.Pool, ServerName: "localhost", MinVersion: tls.VersionTLS13}
 		if tc.from != nil {

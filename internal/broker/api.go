@@ -26,7 +26,9 @@ func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, boo
 		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b}, Settings: settingAPI{b},
 		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
 		PeerTimeout: func() time.Duration { return b.live.config().Duration("cluster_ready_rpc_timeout") },
-		MaxStreams:  uint32(b.cfg.Int("admin.max_concurrent_calls")),
+		Keys:        b.keys, Audit: b.auditLog(), AuditReads: b.cfg.Flag("log.audit.reads"),
+		MaxCalls:       b.cfg.Int("admin.max_concurrent_calls"),
+		MaxConnections: b.cfg.Int("admin.max_connections"),
 	}
 }
 
@@ -94,13 +96,20 @@ func roleOf(m cluster.MemberView) admin.Role {
 
 // Join implements admin.Cluster.
 func (a clusterAPI) Join(ctx context.Context, discovery string, progress func(admin.JoinProgress)) (admin.JoinResult, error) {
+	keys := a.b.meta.View().Keys()
 	err := a.b.cluster.Join(ctx, discovery, func(p cluster.Progress) {
 		progress(admin.JoinProgress{Phase: admin.JoinPhase(p.Phase), Text: p.Text})
 	})
 	if err != nil {
 		return admin.JoinResult{}, err
 	}
-	return admin.JoinResult{Members: a.names()}, nil
+	res := admin.JoinResult{Members: a.names()}
+	for _, k := range keys { // this cluster's hold now
+		if _, ok := a.b.meta.View().Key(k.Hash, k.Scope); !ok {
+			res.Dropped = append(res.Dropped, "API key "+keyFromMeta(k).ID()+" ("+k.Scope+")")
+		}
+	}
+	return res, nil
 }
 
 // Leave implements admin.Cluster.

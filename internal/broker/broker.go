@@ -18,6 +18,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/mqadmin/mqadmin/internal/admin"
+	"github.com/mqadmin/mqadmin/internal/apikey"
+	"github.com/mqadmin/mqadmin/internal/audit"
 	"github.com/mqadmin/mqadmin/internal/cluster"
 	"github.com/mqadmin/mqadmin/internal/config"
 	"github.com/mqadmin/mqadmin/internal/daemon"
@@ -73,6 +75,8 @@ type Broker struct {
 	files     atomic.Pointer[watcher] // nil until listeners are open
 	plugins   []filePlugin
 	admin     *admin.Server
+	keys      *apikey.Keyring
+	audit     *audit.Log // nil: none is kept
 	settings  settingsBox
 	gate      gate
 
@@ -105,7 +109,7 @@ func New(o Options) (_ *Broker, err error) {
 	b.settings.store(sessionSettings(o.Config))
 	registerRuntime(b.metrics, b.started)
 	for _, step := range []func() error{
-		b.openData, b.openClusterPort, b.openMetadata, b.openEngine, b.openPlugins,
+		b.openData, b.openClusterPort, b.openMetadata, b.openAccess, b.openEngine, b.openPlugins,
 	} {
 		if err := step(); err != nil {
 			return nil, err
@@ -370,7 +374,7 @@ func (b *Broker) setMetadataAside() error {
 // Reload takes what can change while the broker runs from the configuration
 // file, reads certificates, password and ACL files again, and reopens the logs.
 func (b *Broker) Reload() {
-	if err := b.log.Reopen(); err != nil {
+	if err := errors.Join(b.log.Reopen(), b.reopenAudit()); err != nil {
 		b.log.Error("log files could not be reopened", "error", err)
 	}
 	b.rereadFile()

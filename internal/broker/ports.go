@@ -205,7 +205,7 @@ func (b *Broker) isMember(node message.NodeID) bool {
 }
 
 // serveAdmin serves mqadmin on the unix socket and, where configured, on TCP
-// with mutual TLS.
+// with TLS.
 func (b *Broker) serveAdmin(group *errgroup.Group) error {
 	srv, err := admin.New(b.adminConfig(nil))
 	if err != nil {

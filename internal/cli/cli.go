@@ -14,6 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/mqadmin/mqadmin/internal/cli/apikey"
+	"github.com/mqadmin/mqadmin/internal/cli/audit"
 	"github.com/mqadmin/mqadmin/internal/cli/cluster"
 	"github.com/mqadmin/mqadmin/internal/cli/command"
 	"github.com/mqadmin/mqadmin/internal/cli/kv"
@@ -110,7 +112,7 @@ func newRoot(f *command.Factory) *cobra.Command {
 			"--address. Arguments are written key=value, flags as usual; both may be mixed.",
 		"  mqadmin cluster show\n  mqadmin session show",
 		append([]*cobra.Command{
-			cluster.New(f), session.New(f), node.New(f), metrics.New(f), newVersion(f), newExitCodes(),
+			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), newVersion(f), newExitCodes(),
 		}, setting.New(f)...)...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.DisableSuggestions = true // kv.Group suggests, at every level
@@ -145,10 +147,11 @@ func globals(f *command.Factory, root *cobra.Command) {
 	fs.StringVarP(&f.Format, "format", "o", string(output.Human), "{"+strings.Join(output.Formats(), "|")+"}")
 	fs.StringVar(&f.Color, "color", "auto", "{"+strings.Join(command.Colours(), "|")+"}")
 	fs.StringVar(&f.Socket, "socket", "", "path of the broker's admin socket (or "+command.SocketEnv+")")
-	fs.StringVar(&f.Address, "address", "", "host:port of a broker's admin listener, with --cacert, --cert and --key")
-	fs.StringVar(&f.CACert, "cacert", "", "file with the authority that signed the broker's certificate")
+	fs.StringVar(&f.Address, "address", "", "host:port of a broker's admin listener, with a certificate or an API key")
+	fs.StringVar(&f.CACert, "cacert", "", "file with the authority that signed the broker's certificate; without it, the system's")
 	fs.StringVar(&f.Cert, "cert", "", "file with the client certificate")
 	fs.StringVar(&f.Key, "key", "", "file with its key")
+	fs.StringVar(&f.TokenFile, "token-file", "", "file with an API key (or "+command.TokenFileEnv+", or the key itself in "+command.TokenEnv+")")
 	fs.StringVar(&f.ServerName, "server-name", "", "name in the broker's certificate, when it is not the host of --address")
 	fs.DurationVar(&f.Timeout, "timeout", command.DefaultTimeout, "how long a call may take")
 	fs.BoolVarP(&f.Yes, "yes", "y", false, "do not ask")

@@ -85,7 +85,7 @@ func TestWhatEndsOrDeletesIsMarked(t *testing.T) {
 		}
 	})
 	if want := []string{
-		"mqadmin cluster leave", "mqadmin config reset", "mqadmin session disconnect", "mqadmin set",
+		"mqadmin api-key delete", "mqadmin cluster leave", "mqadmin config reset", "mqadmin session disconnect", "mqadmin set",
 	}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -131,6 +131,16 @@ func everything(called map[string]bool) *clitest.API {
 		},
 		ResetMetricsFunc: func() error { called["ResetMetrics"] = true; return nil },
 		BrokerAPI:        everythingOfBroker(called),
+		CreateAPIKeyFunc: func(*pb.CreateApiKeyRequest) (*pb.CreateApiKeyResponse, error) {
+			called["CreateApiKey"] = true
+			return &pb.CreateApiKeyResponse{}, nil
+		},
+		DeleteAPIKeyFunc: func(*pb.DeleteApiKeyRequest) error { called["DeleteApiKey"] = true; return nil },
+		ShowAPIKeysFunc: func(*pb.ShowApiKeysRequest) (*pb.ShowApiKeysResponse, error) {
+			called["ShowApiKeys"] = true
+			return &pb.ShowApiKeysResponse{}, nil
+		},
+		ShowAuditFunc: func(*pb.ShowAuditRequest, func(*pb.ShowAuditResponse)) error { called["ShowAudit"] = true; return nil },
 	}
 }
 

@@ -46,7 +46,7 @@ func TestRemoteBrokerNeedsMutualTLS(t *testing.T) {
 		"other authority":  {"node ping --server-name localhost --cacert " + ca.File + " --cert " + badCert + " --key " + badKey, 5, "error: node ping: "},
 		"wrong broker":     {"node ping --server-name localhost --cacert " + stranger.File + " --cert " + goodCert + " --key " + goodKey, 5, "unknown authority"},
 		"wrong name":       {"node ping --cacert " + ca.File + " --cert " + goodCert + " --key " + goodKey, 5, "cannot reach a broker at 127.0.0.1:"},
-		"without any":      {"node ping", 2, "mutual TLS"},
+		"without any":      {"node ping", 2, "or an API key (--token-file, MQADMIN_TOKEN)"},
 		"socket as well":   {"node ping --socket x", 2, "exclude each other"},
 		"not an authority": {"node ping --cacert " + goodKey + " --cert " + goodCert + " --key " + goodKey, 2, "no certificate in"},
 	} {

@@ -37,6 +37,9 @@ func (c *Config) Logging() (logging.Options, error) {
 	return o, nil
 }
 
+// AuditFile returns the file of the audit log; false when there is to be none.
+func (c *Config) AuditFile() (logging.File, bool) { return c.logFile("audit"), c.Flag("log.audit") }
+
 func (c *Config) logFile(name string) logging.File {
 	return logging.File{
 		Path:     c.String("log." + name + ".file"),

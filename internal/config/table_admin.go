@@ -23,23 +23,25 @@ func authSettings() []Setting {
 }
 
 func adminSettings() []Setting {
-	later := "API keys come with a later version"
 	modules := "what it belongs to is not served in this version"
 	return []Setting{
 		{Key: "admin.socket", Type: TypeFile, Default: "<run>/admin.sock", Doc: "Unix socket on which mqadmin reaches the broker. root and the broker's user are admins there."},
 		{Key: "admin.socket.group", Doc: "System group whose members may also use the socket as admins."},
-		{Key: "admin.listener", Type: TypeAddress, Doc: "Where mqadmin reaches the broker over the network, ip:port, with mutual TLS. Without it not at all."},
-		{Key: "admin.cafile", Type: TypeFile, MustExist: true, Doc: "Certificates (PEM) of the authorities that sign the certificates of people who use admin.listener."},
+		{Key: "admin.listener", Type: TypeAddress, Doc: "Where mqadmin reaches the broker over the network, ip:port, with TLS and a client certificate or an API key. Without it not at all."},
+		{Key: "admin.cafile", Type: TypeFile, MustExist: true, Doc: "Certificates (PEM) of the authorities that sign the certificates of people who use admin.listener. Without it they need an API key."},
 		{Key: "admin.certfile", Type: TypeFile, MustExist: true, Doc: "The broker's certificate (PEM) on admin.listener."},
 		{Key: "admin.keyfile", Type: TypeFile, MustExist: true, Doc: "The private key (PEM) of that certificate."},
 		{Key: "admin.max_concurrent_calls", Type: TypeInt, Min: 1, Max: 65536, Default: "64", Doc: "How many calls of mqadmin may run at once; further ones wait."},
+		{Key: "admin.max_connections", Type: TypeInt, Min: 1, Max: 1 << 20, Default: "1000", Doc: "How many connections each of the two may have; further ones wait."},
+		{Key: "admin.max_failed_logins", Type: TypeInt, Min: 0, Max: 1 << 20, Default: "10", Doc: "How many wrong or expired API keys an address may send in a minute before it is refused; 0 is no limit. It goes for admin.listener and for HTTP."},
+		{Key: "max_api_keys", Type: TypeInt, Min: 1, Max: 1 << 20, Default: "1000", Doc: "How many API keys there may be."},
 		{Key: "http_modules", Type: TypeList, Default: "[vmq_metrics_http,vmq_http_mgmt_api,vmq_status_http,vmq_health_http,vmq_http_v2_api]", Doc: "What HTTP listeners serve unless they say otherwise. The management API is not part of this version and is left out."},
-		{Key: "http_module.$name.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "noauth", Status: Refused, Reason: later + ", and what should be protected is not served without them", Doc: "How requests to one HTTP module are authenticated."},
+		{Key: "http_module.$name.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "noauth", Status: Refused, Reason: "API keys for HTTP come with a later version, and what should be protected is not served without them", Doc: "How requests to one HTTP module are authenticated."},
 		{Key: "http_module.vmq_http_mgmt_api.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to the management API are authenticated."},
 		{Key: "http_module.vmq_http_pub.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to publish over HTTP are authenticated."},
 		{Key: "http_module.vmq_http_v2_api.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to the second management API are authenticated."},
-		{Key: "min_apikey_length", Type: TypeInt, Min: 0, Max: 1024, Default: "0", Status: Refused, Reason: later, Doc: "Shortest API key that is accepted."},
-		{Key: "max_apikey_expiry_days", Type: TypeInt, Min: 0, Max: atLeast, Words: []string{"undefined"}, Default: "undefined", Status: Refused, Reason: later, Doc: "Longest life of an API key in days."},
+		{Key: "min_apikey_length", Type: TypeInt, Min: 0, Max: 1024, Default: "16", Doc: "Shortest API key that api-key add takes; made ones have 32 characters, or this if it is more."},
+		{Key: "max_apikey_expiry_days", Type: TypeInt, Min: 0, Max: atLeast, Words: []string{"undefined"}, Default: "undefined", Doc: "Longest life of an API key in days; api-key create needs expires= then."},
 		{Key: "vmq_web_ui.$section.$option", Status: NoEffect, Reason: "the status page has no settings of its own", Doc: "Setting of VerneMQ's web interface."},
 		{Key: "vmq_web_ui.admin.user_pwd", Secret: true, Status: NoEffect, Reason: "the status page has no settings of its own", Doc: "Password of VerneMQ's web interface."},
 		{Key: "vmq_web_ui.mgmt_api.key", Secret: true, Status: NoEffect, Reason: "the status page has no settings of its own", Doc: "API key of VerneMQ's web interface."},
@@ -86,6 +88,9 @@ func logSettings() []Setting {
 		{Key: "log.crash.maximum_message_size", Type: TypeBytes, Default: "64KB", Doc: "Longest record of the crash log; the rest is cut. VerneMQ removed it in 2.0."},
 		{Key: "log.crash.size", Type: TypeBytes, Words: []string{infinity}, Default: "10MB", Doc: "Rotate the crash log at this size; 0 is never. log.crash.rotation.size overrides it. VerneMQ removed it in 2.0."},
 		{Key: "log.crash.rotation", Default: "$D0", Form: "a schedule such as $D0, $W0D23, $M1D5 or $H30, or off", check: checkRotation, Doc: "When the crash log is rotated: $D0 daily at hour 0, $W0D23 weekly on Sunday at hour 23, $M1D5 on the first of a month at hour 5, $H30 hourly at minute 30; off is never. VerneMQ removed it in 2.0."},
+		{Key: "log.audit", Type: TypeFlag, Default: on, Doc: "Write down who did what through the admin API, in a file of its own, which mqadmin audit show reads."},
+		{Key: "log.audit.file", Type: TypeFile, Default: "<log>/audit.log", Doc: "File of the audit log, one JSON object per line."},
+		{Key: "log.audit.reads", Type: TypeFlag, Default: off, Doc: "Write down calls that change nothing, too."},
 		{Key: "log.level", Type: TypeEnum, Words: append([]string{"all"}, levels...), Default: "all", Doc: "Lower bound of every log."},
 		{Key: "log.template", Type: TypeEnum, Words: []string{"simple", "extended"}, Default: "extended", Status: NoEffect, Reason: "log lines are key=value or JSON", Doc: "Layout of a line of text."},
 		{Key: "logging.keepalive_as_warning", Type: TypeFlag, Default: on, Status: NotYet, Reason: "a client that went silent is counted in client_keepalive_expired", Doc: "Log a client that went silent as a warning instead of an information."},
@@ -98,6 +103,7 @@ func logSettings() []Setting {
 	for _, name := range []string{"console", "error", "crash"} {
 		out = append(out, rotationSettings(name, Setting{})...)
 	}
+	out = append(out, rotationSettings("audit", Setting{})...)
 	out = append(out, rotationSettings("sasl", Setting{Needs: "log.sasl", Status: NoEffect, Reason: "there are no SASL reports"})...)
 	return append(out, syslogSettings()...)
 }
@@ -106,6 +112,9 @@ func logSettings() []Setting {
 func rotationSettings(name string, like Setting) []Setting {
 	size, keep, pack := like, like, like
 	size.Key, size.Type, size.Words, size.Default = "log."+name+".rotation.size", TypeBytes, []string{infinity}, infinity
+	if name == "audit" {
+		size.Default = "10MB"
+	}
 	size.Doc = "Rotate the " + name + " log at this size."
 	keep.Key, keep.Type, keep.Max, keep.Default = "log."+name+".rotation.keep", TypeInt, 100000, "5"
 	keep.Words = []string{"current"}

@@ -5,6 +5,8 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,6 +40,29 @@ func openRotating(f File) (*rotating, error) {
 		return nil, err
 	}
 	return r, nil
+}
+
+// Rotating is a file of records that is rotated like the logs.
+type Rotating struct{ *rotating }
+
+// OpenFile opens a file of records for somebody who writes them himself.
+func OpenFile(f File) (Rotating, error) {
+	r, err := openRotating(f)
+	return Rotating{r}, err
+}
+
+// Reopen closes the file and opens what is at its path now.
+func (r Rotating) Reopen() error { return r.reopen() }
+
+// Files returns the file and what it was rotated to and is still there, newest
+// first. Names that end in .gz are compressed.
+func (r Rotating) Files() []string {
+	path := r.file.Path
+	ext := filepath.Ext(path)
+	old, _ := filepath.Glob(strings.TrimSuffix(path, ext) + "-*" + ext + "*") // the pattern is good
+	slices.Sort(old)                                                          // the time is in the name
+	slices.Reverse(old)
+	return append([]string{path}, old...)
 }
 
 func (r *rotating) open() error {

@@ -52,6 +52,7 @@ func (n *Node) config() (*config.Config, error) {
 		"allow_anonymous": "on", "listener.tcp.default": n.address(), "listener.vmq.clustering": n.port(),
 		"listener.http.default": fmt.Sprintf("127.0.0.1:%d", 8880+n.number),
 		"shutdown_timeout":      "2s", "leveldb.maximum_memory": "8MB", "metadata.snapshot_min_bytes": "64KB",
+		"log.audit": "off", // it would be a file of this system
 	}
 	maps.Copy(settings, n.c.o.Settings)
 	return config.Default(config.Options{Flags: settings})

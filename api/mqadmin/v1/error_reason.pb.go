@@ -48,6 +48,14 @@ const (
 	// The caller's role does not allow the call: role, required_role.
 	// PERMISSION_DENIED.
 	ErrorReason_ERROR_REASON_ROLE_TOO_LOW ErrorReason = 11
+	// Too many logins failed from the caller's address. UNAUTHENTICATED.
+	ErrorReason_ERROR_REASON_LOGIN_LIMITED ErrorReason = 12
+	// No API key with that secret or id in the scope. NOT_FOUND.
+	ErrorReason_ERROR_REASON_API_KEY_UNKNOWN ErrorReason = 13
+	// The key is there already, in that scope. ALREADY_EXISTS.
+	ErrorReason_ERROR_REASON_API_KEY_EXISTS ErrorReason = 14
+	// The node writes no audit log: setting. FAILED_PRECONDITION.
+	ErrorReason_ERROR_REASON_AUDIT_OFF ErrorReason = 15
 	// No majority of the members can be reached. UNAVAILABLE.
 	ErrorReason_ERROR_REASON_NO_QUORUM ErrorReason = 20
 	// There is no leader at present; an election may be running. UNAVAILABLE.
@@ -128,6 +136,10 @@ var (
 		6:  "ERROR_REASON_TIMEOUT",
 		10: "ERROR_REASON_NOT_AUTHENTICATED",
 		11: "ERROR_REASON_ROLE_TOO_LOW",
+		12: "ERROR_REASON_LOGIN_LIMITED",
+		13: "ERROR_REASON_API_KEY_UNKNOWN",
+		14: "ERROR_REASON_API_KEY_EXISTS",
+		15: "ERROR_REASON_AUDIT_OFF",
 		20: "ERROR_REASON_NO_QUORUM",
 		21: "ERROR_REASON_NO_LEADER",
 		22: "ERROR_REASON_NOT_READY",
@@ -241,7 +253,11 @@ const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\x14ERROR_REASON_TIMEOUT\x10\x06\x12\"\n" +
 	"\x1eERROR_REASON_NOT_AUTHENTICATED\x10\n" +
 	"\x12\x1d\n" +
-	"\x19ERROR_REASON_ROLE_TOO_LOW\x10\v\x12\x1a\n" +
+	"\x19ERROR_REASON_ROLE_TOO_LOW\x10\v\x12\x1e\n" +
+	"\x1aERROR_REASON_LOGIN_LIMITED\x10\f\x12 \n" +
+	"\x1cERROR_REASON_API_KEY_UNKNOWN\x10\r\x12\x1f\n" +
+	"\x1bERROR_REASON_API_KEY_EXISTS\x10\x0e\x12\x1a\n" +
+	"\x16ERROR_REASON_AUDIT_OFF\x10\x0f\x12\x1a\n" +
 	"\x16ERROR_REASON_NO_QUORUM\x10\x14\x12\x1a\n" +
 	"\x16ERROR_REASON_NO_LEADER\x10\x15\x12\x1a\n" +
 	"\x16ERROR_REASON_NOT_READY\x10\x16\x12\x1e\n" +

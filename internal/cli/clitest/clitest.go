@@ -37,6 +37,10 @@ type API struct {
 	ShowMetricsFunc  func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error)
 	ResetMetricsFunc func() error
 	BrokerAPI
+	CreateAPIKeyFunc func(*pb.CreateApiKeyRequest) (*pb.CreateApiKeyResponse, error)
+	DeleteAPIKeyFunc func(*pb.DeleteApiKeyRequest) error
+	ShowAPIKeysFunc  func(*pb.ShowApiKeysRequest) (*pb.ShowApiKeysResponse, error)
+	ShowAuditFunc    func(*pb.ShowAuditRequest, func(*pb.ShowAuditResponse)) error
 }
 
 func (a *API) node(ctx context.Context) error {
@@ -130,6 +134,44 @@ func (s metricsServer) ResetMetrics(ctx context.Context, r *pb.ResetMetricsReque
 	return &pb.ResetMetricsResponse{}, s.api.ResetMetricsFunc()
 }
 
+type keyServer struct {
+	pb.UnimplementedApiKeyServiceServer
+	api *API
+}
+
+func (s keyServer) CreateApiKey(ctx context.Context, r *pb.CreateApiKeyRequest) (*pb.CreateApiKeyResponse, error) { //nolint:revive,staticcheck // the name is that of the generated code
+	if s.api.CreateAPIKeyFunc == nil {
+		return s.UnimplementedApiKeyServiceServer.CreateApiKey(ctx, r)
+	}
+	return s.api.CreateAPIKeyFunc(r)
+}
+
+func (s keyServer) DeleteApiKey(ctx context.Context, r *pb.DeleteApiKeyRequest) (*pb.DeleteApiKeyResponse, error) { //nolint:revive,staticcheck // the name is that of the generated code
+	if s.api.DeleteAPIKeyFunc == nil {
+		return s.UnimplementedApiKeyServiceServer.DeleteApiKey(ctx, r)
+	}
+	return &pb.DeleteApiKeyResponse{}, s.api.DeleteAPIKeyFunc(r)
+}
+
+func (s keyServer) ShowApiKeys(ctx context.Context, r *pb.ShowApiKeysRequest) (*pb.ShowApiKeysResponse, error) { //nolint:revive,staticcheck // the name is that of the generated code
+	if s.api.ShowAPIKeysFunc == nil {
+		return s.UnimplementedApiKeyServiceServer.ShowApiKeys(ctx, r)
+	}
+	return s.api.ShowAPIKeysFunc(r)
+}
+
+type auditServer struct {
+	pb.UnimplementedAuditServiceServer
+	api *API
+}
+
+func (s auditServer) ShowAudit(r *pb.ShowAuditRequest, st grpc.ServerStreamingServer[pb.ShowAuditResponse]) error {
+	if s.api.ShowAuditFunc == nil {
+		return s.UnimplementedAuditServiceServer.ShowAudit(r, st)
+	}
+	return s.api.ShowAuditFunc(r, func(m *pb.ShowAuditResponse) { _ = st.Send(m) })
+}
+
 // Factory returns a Factory whose connection leads to api, and its stdout and
 // stderr.
 func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.Buffer) {
@@ -153,6 +195,8 @@ func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.
 	pb.RegisterSessionServiceServer(g, sessionServer{api: api})
 	pb.RegisterMetricsServiceServer(g, metricsServer{api: api})
 	api.BrokerAPI.register(g)
+	pb.RegisterApiKeyServiceServer(g, keyServer{api: api})
+	pb.RegisterAuditServiceServer(g, auditServer{api: api})
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(l) }()
 	conn, err := grpc.NewClient("passthrough:///fake", grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -33,6 +33,7 @@ type Globals struct {
 	Socket, Address   string
 	CACert, Cert, Key string
 	ServerName        string
+	TokenFile         string
 	Timeout           time.Duration
 	Yes               bool
 	TimeoutSet        bool

@@ -18,8 +18,14 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 )
 
-// SocketEnv names the environment variable with the path of the socket.
-const SocketEnv = "MQADMIN_SOCKET"
+// Environment variables that stand for flags, and the one for an API key, which
+// is no flag: the list of processes shows those.
+const (
+	SocketEnv    = "MQADMIN_SOCKET"
+	AddressEnv   = "MQADMIN_ADDRESS"
+	TokenEnv     = "MQADMIN_TOKEN"
+	TokenFileEnv = "MQADMIN_TOKEN_FILE"
+)
 
 // dialTimeout is how long a connection may take to come about.
 const dialTimeout = 2 * time.Second
@@ -59,11 +65,14 @@ func Connect(f *Factory) {
 }
 
 func (f *Factory) dial(ctx context.Context) (*grpc.ClientConn, error) {
-	if f.Address != "" {
-		return f.dialTLS(ctx)
+	if f.Address != "" && f.Socket != "" {
+		return nil, Usage("--address and --socket exclude each other")
 	}
-	if f.CACert+f.Cert+f.Key+f.ServerName != "" {
-		return nil, Usage("--cacert, --cert, --key and --server-name need --address")
+	if address := f.address(); address != "" {
+		return f.dialTLS(ctx, address)
+	}
+	if f.CACert+f.Cert+f.Key+f.ServerName+f.TokenFile != "" {
+		return nil, Usage("--cacert, --cert, --key, --token-file and --server-name need --address")
 	}
 	path, err := f.socket()
 	if err != nil {
@@ -81,7 +90,7 @@ func (f *Factory) dial(ctx context.Context) (*grpc.ClientConn, error) {
 // client makes a gRPC client on a connection that dial made already, so that a
 // failure to connect is told at once and in the system's words. dial does
 // whatever encryption there is.
-func client(ctx context.Context, address string, dial func(context.Context) (net.Conn, error)) (*grpc.ClientConn, error) {
+func client(ctx context.Context, address string, dial func(context.Context) (net.Conn, error), more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
 	conn, err := dial(ctx)
@@ -90,7 +99,7 @@ func client(ctx context.Context, address string, dial func(context.Context) (net
 	}
 	first := make(chan net.Conn, 1)
 	first <- conn
-	return grpc.NewClient("passthrough:///"+address,
+	return grpc.NewClient("passthrough:///"+address, append(more,
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDisableServiceConfig(),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxResponse)),
@@ -101,7 +110,7 @@ func client(ctx context.Context, address string, dial func(context.Context) (net
 			default:
 				return dial(ctx)
 			}
-		}))
+		}))...)
 }
 
 // socket finds the socket: flag, environment, then the first default that
@@ -142,16 +151,29 @@ func socketError(path string, err error) error {
 	return f
 }
 
-func (f *Factory) dialTLS(ctx context.Context) (*grpc.ClientConn, error) {
-	if f.Socket != "" {
-		return nil, Usage("--address and --socket exclude each other")
+// address finds host:port of a broker: flag, then environment unless a socket is
+// named.
+func (f *Factory) address() string {
+	if f.Address != "" || f.Socket != "" {
+		return f.Address
 	}
-	if f.CACert == "" || f.Cert == "" || f.Key == "" {
-		return nil, Usage("--address needs --cacert, --cert and --key: a broker answers over the network only with mutual TLS")
-	}
-	host, _, err := net.SplitHostPort(f.Address)
+	return f.Getenv(AddressEnv)
+}
+
+func (f *Factory) dialTLS(ctx context.Context, address string) (*grpc.ClientConn, error) {
+	token, err := f.token()
 	if err != nil {
-		return nil, Usage("--address %q is not host:port", f.Address)
+		return nil, err
+	}
+	if (f.Cert == "") != (f.Key == "") {
+		return nil, Usage("--cert and --key belong together")
+	}
+	if f.Cert == "" && token == "" {
+		return nil, Usage("--address needs a client certificate (--cert, --key) or an API key (--token-file, %s)", TokenEnv)
+	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, Usage("--address %q is not host:port", address)
 	}
 	if f.ServerName != "" {
 		host = f.ServerName
@@ -160,38 +182,82 @@ func (f *Factory) dialTLS(ctx context.Context) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, &Failure{Code: ExitUsage, Reason: "USAGE", Message: err.Error()}
 	}
+	var more []grpc.DialOption
+	if token != "" {
+		more = append(more, grpc.WithPerRPCCredentials(bearer(token)))
+	}
 	d := tls.Dialer{Config: cfg}
-	return client(ctx, f.Address, func(ctx context.Context) (net.Conn, error) {
-		c, err := d.DialContext(ctx, "tcp", f.Address)
+	return client(ctx, address, func(ctx context.Context) (net.Conn, error) {
+		c, err := d.DialContext(ctx, "tcp", address)
 		if err != nil {
 			return nil, &Failure{
 				Code: ExitUnreachable, Reason: "UNREACHABLE",
-				Message: fmt.Sprintf("cannot reach a broker at %s: %v", f.Address, err),
-				Hint:    "the address and the three certificate files must be those of the broker's admin listener",
+				Message: fmt.Sprintf("cannot reach a broker at %s: %v", address, err),
+				Hint:    "the address and the certificate files must be those of the broker's admin listener",
 			}
 		}
 		return c, nil
-	})
+	}, more...)
 }
 
-func clientTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) {
-	cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+// bearer sends an API key with every call.
+type bearer string
+
+// GetRequestMetadata implements credentials.PerRPCCredentials.
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+// RequireTransportSecurity is false because gRPC does not know of the TLS that
+// dialTLS makes: it would refuse.
+func (bearer) RequireTransportSecurity() bool { return false }
+
+// maxToken bounds the file of an API key, in bytes.
+const maxToken = 4096
+
+// token finds the API key: the flag's file, the environment's, the environment.
+func (f *Factory) token() (string, error) {
+	path := f.TokenFile
+	if path == "" {
+		if t := f.Getenv(TokenEnv); t != "" {
+			return t, nil
+		}
+		if path = f.Getenv(TokenFileEnv); path == "" {
+			return "", nil
+		}
+	}
+	b, err := os.ReadFile(path)
 	if err != nil {
-		return nil, fmt.Errorf("--cert, --key: %w", err)
+		return "", &Failure{Code: ExitUsage, Reason: "USAGE", Message: fmt.Sprintf("--token-file: %v", err)}
+	}
+	token := strings.TrimSpace(string(b))
+	if token == "" || len(b) > maxToken || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return "", Usage("--token-file: %s does not hold one API key", path)
+	}
+	return token, nil
+}
+
+// clientTLS reads the files; without caFile the system's authorities count,
+// without certFile there is no client certificate.
+func clientTLS(caFile, certFile, keyFile, serverName string) (*tls.Config, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS13, ServerName: serverName, NextProtos: []string{"h2"}}
+	if certFile != "" {
+		cert, err := tls.LoadX509KeyPair(certFile, keyFile)
+		if err != nil {
+			return nil, fmt.Errorf("--cert, --key: %w", err)
+		}
+		cfg.Certificates = []tls.Certificate{cert}
+	}
+	if caFile == "" {
+		return cfg, nil
 	}
 	pem, err := os.ReadFile(caFile)
 	if err != nil {
 		return nil, fmt.Errorf("--cacert: %w", err)
 	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
+	cfg.RootCAs = x509.NewCertPool()
+	if !cfg.RootCAs.AppendCertsFromPEM(pem) {
 		return nil, fmt.Errorf("--cacert: no certificate in %s", caFile)
 	}
-	return &tls.Config{
-		MinVersion:   tls.VersionTLS13,
-		Certificates: []tls.Certificate{cert},
-		RootCAs:      pool,
-		ServerName:   serverName,
-		NextProtos:   []string{"h2"},
-	}, nil
+	return cfg, nil
 }

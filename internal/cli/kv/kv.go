@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -22,6 +23,8 @@ type Arg struct {
 	Required bool
 	// Bare: a word without "=" is this key's value (cluster join NODE).
 	Bare bool
+	// Enum are the values that it may have; nil allows any. They are completed.
+	Enum []string
 	// Complete returns candidates for the value; optional.
 	Complete func(ctx context.Context) []string
 }
@@ -47,6 +50,7 @@ func (e *Error) Error() string { return e.Message }
 type once struct {
 	key   string
 	value *string
+	enum  []string
 	set   bool
 }
 
@@ -64,6 +68,9 @@ func (o *once) Set(s string) error {
 	if s == "" {
 		return fmt.Errorf("%s has an empty value", o.key)
 	}
+	if o.enum != nil && !slices.Contains(o.enum, s) {
+		return fmt.Errorf("%s=%s: valid values are {%s}", o.key, s, strings.Join(o.enum, "|"))
+	}
 	o.set, *o.value = true, s
 	return nil
 }
@@ -71,8 +78,16 @@ func (o *once) Set(s string) error {
 // Bind gives cmd its keys: a flag for each, the check of its words, the usage
 // line and completion.
 func Bind(cmd *cobra.Command, args ...Arg) {
-	for _, a := range args {
-		f := cmd.Flags().VarPF(&once{key: a.Key, value: a.Value}, a.Key, "", a.Usage)
+	for i := range args {
+		a := &args[i]
+		if a.Enum != nil {
+			a.Usage += " {" + strings.Join(a.Enum, "|") + "}"
+			a.Complete = func(context.Context) []string { return a.Enum }
+		}
+		f := cmd.Flags().VarPF(&once{key: a.Key, value: a.Value, enum: a.Enum}, a.Key, "", a.Usage)
+		if a.Complete != nil {
+			_ = cmd.RegisterFlagCompletionFunc(a.Key, flagCompleter(a.Complete))
+		}
 		f.Annotations = map[string][]string{KeyFlag: {"true"}}
 		word := a.Key + "=<" + strings.ReplaceAll(a.Key, "-", " ") + ">"
 		if !a.Required {
@@ -190,6 +205,13 @@ func Group(cmd *cobra.Command, words []string) error {
 		e.Message += fmt.Sprintf(" (did you mean %q?)", s)
 	}
 	return e
+}
+
+// flagCompleter completes --key VALUE.
+func flagCompleter(candidates func(context.Context) []string) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		return candidates(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+	}
 }
 
 func completer(args []Arg) cobra.CompletionFunc {
