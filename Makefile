@@ -7,7 +7,7 @@ BUILD   := CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)'
 LINT    := $(GO) tool -modfile=scripts/tools/lint.mod golangci-lint
 
 .DEFAULT_GOAL := help
-.PHONY: help build demo test race lint fmt proto generated cross fuzz nightly bench microbench chaos soak check clean
+.PHONY: help build demo test race lint fmt proto generated released man cross fuzz nightly bench microbench chaos soak check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  %-10s %s\n", $$1, $$2}' Makefile
@@ -31,11 +31,17 @@ lint: ## Check style and likely bugs
 fmt: ## Rewrite the sources in the house's format
 	$(LINT) fmt
 
-proto: ## Generate Go code from the .proto files
+proto: ## Generate Go code and docs/api.md from the .proto files; check that the API only grows
 	scripts/proto.sh
 
 generated: proto ## Fail when committed generated code is not current
-	@git diff --exit-code -- api internal/meta/metapb internal/cluster/clusterpb || { echo 'generated code is stale: commit what "make proto" wrote' >&2; exit 1; }
+	@git diff --exit-code -- api docs/api.md internal/meta/metapb internal/cluster/clusterpb || { echo 'generated code is stale: commit what "make proto" wrote' >&2; exit 1; }
+
+released: ## Make the API of now the one that later ones are compared with (for a release)
+	$(GO) tool -modfile=scripts/tools/buf.mod buf build proto --exclude-source-info -o proto/released.binpb
+
+man: ## Write the man pages of mqadmin into dist/man
+	$(GO) run ./scripts/man dist/man
 
 cross: ## Compile for the other systems that we support
 	@for t in linux/arm64 darwin/arm64 windows/amd64; do \

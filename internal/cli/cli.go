@@ -22,6 +22,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/cli/metrics"
 	"github.com/mqadmin/mqadmin/internal/cli/node"
 	"github.com/mqadmin/mqadmin/internal/cli/output"
+	"github.com/mqadmin/mqadmin/internal/cli/profile"
 	"github.com/mqadmin/mqadmin/internal/cli/session"
 	"github.com/mqadmin/mqadmin/internal/cli/setting"
 	"github.com/mqadmin/mqadmin/internal/version"
@@ -106,13 +107,20 @@ func formatOf(words []string) string {
 	return found
 }
 
+// Tree returns all commands, for those who describe them.
+func Tree() *cobra.Command {
+	f := &command.Factory{Name: "mqadmin", Getenv: func(string) string { return "" }}
+	command.Connect(f)
+	return newRoot(f)
+}
+
 func newRoot(f *command.Factory) *cobra.Command {
 	root := command.NewGroup(f.Name, "Run a cluster of MQTT brokers",
 		"Watches and steers a cluster of MQTT brokers through one of its members: the one on this host, or that of\n"+
 			"--address. Arguments are written key=value, flags as usual; both may be mixed.",
 		"  mqadmin cluster show\n  mqadmin session show",
 		append([]*cobra.Command{
-			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), newVersion(f), newExitCodes(),
+			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), profile.New(f), newVersion(f), newExitCodes(),
 		}, setting.New(f)...)...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.DisableSuggestions = true // kv.Group suggests, at every level
@@ -151,6 +159,8 @@ func globals(f *command.Factory, root *cobra.Command) {
 	fs.StringVar(&f.CACert, "cacert", "", "file with the authority that signed the broker's certificate; without it, the system's")
 	fs.StringVar(&f.Cert, "cert", "", "file with the client certificate")
 	fs.StringVar(&f.Key, "key", "", "file with its key")
+	fs.StringVar(&f.ContextName, "context", "", "name of the context that says where the broker is (or "+command.ContextEnv+")")
+	_ = root.RegisterFlagCompletionFunc("context", command.Complete(f.ContextNames))
 	fs.StringVar(&f.TokenFile, "token-file", "", "file with an API key (or "+command.TokenFileEnv+", or the key itself in "+command.TokenEnv+")")
 	fs.StringVar(&f.ServerName, "server-name", "", "name in the broker's certificate, when it is not the host of --address")
 	fs.DurationVar(&f.Timeout, "timeout", command.DefaultTimeout, "how long a call may take")

@@ -85,7 +85,7 @@ func TestWhatEndsOrDeletesIsMarked(t *testing.T) {
 		}
 	})
 	if want := []string{
-		"mqadmin api-key delete", "mqadmin cluster leave", "mqadmin config reset", "mqadmin session disconnect", "mqadmin set",
+		"mqadmin api-key delete", "mqadmin cluster leave", "mqadmin config reset", "mqadmin context remove", "mqadmin session disconnect", "mqadmin set",
 	}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -149,6 +149,8 @@ func everything(called map[string]bool) *clitest.API {
 func TestExamplesWork(t *testing.T) {
 	called := map[string]bool{}
 	f, _, stderr := clitest.Factory(t, everything(called))
+	home := t.TempDir()
+	f.Getenv = func(name string) string { return map[string]string{"XDG_CONFIG_HOME": home}[name] }
 	var lines []string
 	walk(newRoot(f), func(c *cobra.Command) {
 		for line := range strings.Lines(c.Example) {
@@ -165,6 +167,9 @@ func TestExamplesWork(t *testing.T) {
 			words[i] = strings.Trim(w, "'")
 		}
 		f.Globals = command.Globals{}
+		if err := f.SaveProfiles(&command.Profiles{Current: "prod", Contexts: map[string]command.Profile{"prod": {Socket: "/s"}}}); err != nil {
+			t.Fatal(err)
+		}
 		if code := execute(t.Context(), f, words[1:]); code != 0 {
 			t.Errorf("%s: exit %d: %s", line, code, stderr)
 		}

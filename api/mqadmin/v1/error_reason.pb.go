@@ -179,6 +179,10 @@ var (
 		"ERROR_REASON_TIMEOUT":               6,
 		"ERROR_REASON_NOT_AUTHENTICATED":     10,
 		"ERROR_REASON_ROLE_TOO_LOW":          11,
+		"ERROR_REASON_LOGIN_LIMITED":         12,
+		"ERROR_REASON_API_KEY_UNKNOWN":       13,
+		"ERROR_REASON_API_KEY_EXISTS":        14,
+		"ERROR_REASON_AUDIT_OFF":             15,
 		"ERROR_REASON_NO_QUORUM":             20,
 		"ERROR_REASON_NO_LEADER":             21,
 		"ERROR_REASON_NOT_READY":             22,
@@ -242,7 +246,8 @@ var File_mqadmin_v1_error_reason_proto protoreflect.FileDescriptor
 const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dmqadmin/v1/error_reason.proto\x12\n" +
-	"mqadmin.v1*\xae\t\n" +
+	"mqadmin.v1*\xad\n" +
+	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10\x01\x12!\n" +

@@ -34,6 +34,7 @@ type Globals struct {
 	CACert, Cert, Key string
 	ServerName        string
 	TokenFile         string
+	ContextName       string
 	Timeout           time.Duration
 	Yes               bool
 	TimeoutSet        bool

@@ -68,6 +68,9 @@ func (f *Factory) dial(ctx context.Context) (*grpc.ClientConn, error) {
 	if f.Address != "" && f.Socket != "" {
 		return nil, Usage("--address and --socket exclude each other")
 	}
+	if err := f.resolve(); err != nil {
+		return nil, err
+	}
 	if address := f.address(); address != "" {
 		return f.dialTLS(ctx, address)
 	}
