@@ -231,8 +231,13 @@ func (c *Cluster) strikeOwn(ctx context.Context, id message.SessionID, src meta.
 		case time.Now().After(end):
 			return errors.Join(errUnfinished, err)
 		}
+		c.pause(retryOwn) // a member that cannot be asked fails at once
 	}
 }
+
+// retryOwn is the pause before the members are asked again what may still come
+// from them.
+const retryOwn = 20 * time.Millisecond
 
 func (c *Cluster) strike(ctx context.Context, id message.SessionID, src meta.Source) error {
 	if _, err := c.cfg.Meta.StrikeSource(ctx, id, src); err != nil && !over(err) {
