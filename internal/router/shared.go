@@ -228,8 +228,9 @@ type dispatch struct {
 	absent  []*member // durable members that answered that they are offline
 	pending *pending
 	trying  *member
-	stored  bool // the members are tried for their queues
-	resumed bool // its routing was interrupted before
+	stored  bool  // the members are tried for their queues
+	lost    error // why a durable member, which would have kept it, could not be asked
+	resumed bool  // its routing was interrupted before
 }
 
 // next tries the next member. w is nil when Publish may have returned.
@@ -239,7 +240,7 @@ func (d *dispatch) next(w queue.Waker) {
 	}
 	if len(d.order) == 0 {
 		d.router.counters.sharedNoMember.Inc()
-		d.pending.release(nil)
+		d.pending.release(unlessQoS0(d.message, d.lost)) // acknowledged would mean kept (P1)
 		return
 	}
 	m := d.order[0]
@@ -294,6 +295,9 @@ func (d *dispatch) remote(code peer.Code, err error) {
 		d.router.counters.remoteFailed.Inc()
 		d.pending.release(unlessQoS0(d.message, err))
 	case err != nil || code != peer.CodeAccepted:
+		if d.stored && d.trying.durable && err != nil {
+			d.lost = err
+		}
 		d.router.counters.sharedRedispatch.Inc()
 		d.skip()
 	default:
