@@ -67,9 +67,10 @@ chaos: ## Kill the broker 50 times (KILLS) and cut the disk 3000 times (SEEDS) i
 	$(GO) test -count=1 -timeout 30m -run Crash ./internal/session -seeds $(or $(SEEDS),3000)
 	$(GO) test -count=1 -timeout 30m -run Crash ./internal/msgstore -seeds $(or $(SEEDS),3000)
 
-soak: ## Long queues at full length: a million messages (MESSAGES) offline, and in one burst; attacks on a broker process
+soak: ## Long queues at full length: a million messages (MESSAGES) offline, and in one burst; attacks on a broker process; a thousand clusters (SEEDS) under faults
 	$(GO) test -count=1 -v -timeout 60m -run 'Long|Burst' ./internal/queue -messages $(or $(MESSAGES),1000000)
 	$(GO) test -count=1 -v -timeout 30m ./internal/hostile -soak
+	$(GO) test -count=1 -v -timeout 60m -run RandomWorkload ./internal/simulation -seeds $(or $(SEEDS),1000)
 
 check: test race lint generated cross fuzz ## What CI runs, and the fuzz targets for 5 s each
 

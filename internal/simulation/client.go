@@ -38,6 +38,7 @@ type Client struct {
 	// that had one.
 	resets int
 	had    bool
+	ends   []*Conn // all connections so far
 }
 
 // Sending is a message on its way to the broker.
@@ -100,6 +101,19 @@ func (c *Cluster) Client(id string, version byte, durable bool) *Client {
 // the node had one.
 func (cl *Client) Connect(n *Node) (present bool, err error) {
 	cl.Drop()
+	return cl.connect(n)
+}
+
+// TakeOver is Connect while the former connection is still open, as when the
+// client has lost it and the broker has not noticed.
+func (cl *Client) TakeOver(n *Node) (present bool, err error) {
+	cl.mu.Lock()
+	cl.conn = nil
+	cl.mu.Unlock()
+	return cl.connect(n)
+}
+
+func (cl *Client) connect(n *Node) (present bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
 	conn, err := cl.c.Net.dial(ctx, cl.c.clients, n.address())
@@ -110,11 +124,12 @@ func (cl *Client) Connect(n *Node) (present bool, err error) {
 	cl.mu.Lock()
 	cl.conn, cl.node, cl.connack, cl.gone = conn, n, ack, gone
 	cl.number++
+	cl.ends = append(cl.ends, conn)
 	cl.answers = map[uint16]chan []packet.Reason{}
 	number := cl.number
 	cl.mu.Unlock()
 	cl.c.mu.Lock()
-	cl.c.open[cl] = true
+	cl.c.open[conn] = true
 	cl.c.mu.Unlock()
 	cl.c.wg.Go(func() { cl.read(conn, number, gone) })
 	p := &packet.Connect{
@@ -177,6 +192,23 @@ func (cl *Client) Connected() *Node {
 		return nil
 	}
 	return cl.node
+}
+
+// Stale counts former connections that nobody has closed yet.
+func (cl *Client) Stale() int {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	n := 0
+	for _, conn := range cl.ends {
+		select {
+		case <-conn.closed:
+		default:
+			if conn != cl.conn {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // Gone is closed when the present connection is.
@@ -304,7 +336,7 @@ func (cl *Client) read(conn *Conn, number int, gone chan struct{}) {
 		}
 		cl.mu.Unlock()
 		cl.c.mu.Lock()
-		delete(cl.c.open, cl)
+		delete(cl.c.open, conn)
 		cl.c.mu.Unlock()
 		cl.c.History.Add(cl.ID, "connection #%d ended", number)
 		close(gone)
@@ -334,6 +366,9 @@ func (cl *Client) read(conn *Conn, number int, gone chan struct{}) {
 func (cl *Client) take(conn *Conn, number int, p packet.Packet) {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
+	if cl.conn != conn {
+		return // the client knows nothing any more of this connection
+	}
 	switch p := p.(type) {
 	case *packet.Connack:
 		if !p.Reason.Failed() {

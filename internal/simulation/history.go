@@ -73,6 +73,35 @@ func (h *History) About(most int, words ...string) string {
 	return strings.Join(out, "\n")
 }
 
+// Around returns, at most most, the events that contain one of the words and are
+// not far from one that contains what.
+func (h *History) Around(most int, what string, words ...string) string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	near := make([]bool, len(h.events))
+	for i, e := range h.events {
+		if strings.Contains(e, what) {
+			for j := max(i-40, 0); j < min(i+40, len(h.events)); j++ {
+				near[j] = true
+			}
+		}
+	}
+	var out []string
+	for i, e := range h.events {
+		wanted := strings.Contains(e, what)
+		for _, w := range words {
+			wanted = wanted || near[i] && strings.Contains(e, w)
+		}
+		if wanted {
+			out = append(out, e)
+		}
+	}
+	if len(out) > most {
+		out = append(out[:most], fmt.Sprintf("… %d later events …", len(out)-most))
+	}
+	return strings.Join(out, "\n")
+}
+
 // logs is the slog.Handler of a node: its warnings are events.
 type logs struct {
 	h     *History

@@ -168,6 +168,22 @@ func (n *Network) kill(e *endpoint, power bool) {
 	}
 }
 
+// booted says that a host is back: it knows nothing of the connections that it
+// had when it lost its power, and resets them.
+func (n *Network) booted(e *endpoint) {
+	n.mu.Lock()
+	var old []*Conn
+	for c := range n.conns {
+		if to := c.out.to; to.host == e.host && to != e {
+			old = append(old, c)
+		}
+	}
+	n.mu.Unlock()
+	for _, c := range old {
+		c.reset()
+	}
+}
+
 // lose forgets what is under way and lets the reader wait for ever.
 func (p *pipe) lose() {
 	p.mu.Lock()

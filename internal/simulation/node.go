@@ -97,8 +97,9 @@ func (n *Node) Start() error {
 	}
 	log.Logger = slog.New(logs{h: n.c.History, who: n.Name, level: n.c.o.Level})
 	n.host = &endpoint{host: n.Name}
+	n.c.Net.booted(n.host)
 	n.c.History.Add(n.Name, "start")
-	b, err := broker.New(broker.Options{Config: cfg, Logger: log, System: n.system(n.host, n.disk)})
+	b, err := n.open(broker.Options{Config: cfg, Logger: log, System: n.system(n.host, n.disk)})
 	if err != nil {
 		n.c.Net.kill(n.host, false)
 		return errors.Join(err, log.Close())
@@ -120,6 +121,29 @@ func (n *Node) Start() error {
 	case <-p.done:
 		stop()
 		return fmt.Errorf("it ended at its start: %w", failed)
+	case <-time.After(patience):
+		n.c.Net.kill(n.host, false)
+		stop()
+		return errors.New("it does not come to serving clients")
+	}
+}
+
+// open is broker.New, which must come to an end.
+func (n *Node) open(o broker.Options) (*broker.Broker, error) {
+	type opened struct {
+		b   *broker.Broker
+		err error
+	}
+	done := make(chan opened, 1)
+	n.c.wg.Go(func() {
+		b, err := broker.New(o)
+		done <- opened{b, err}
+	})
+	select {
+	case r := <-done:
+		return r.b, r.err
+	case <-time.After(patience):
+		return nil, errors.New("it does not come to reading its disk")
 	}
 }
 

@@ -11,7 +11,9 @@ package simulation
 import (
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +44,7 @@ type Cluster struct {
 	rngMu   sync.Mutex
 	clients *endpoint
 	mu      sync.Mutex
-	open    map[*Client]bool
+	open    map[*Conn]bool // clients' connections
 	wg      sync.WaitGroup
 }
 
@@ -58,7 +60,7 @@ func New(t *testing.T, o Options) *Cluster {
 	}
 	c := &Cluster{
 		T: t, Net: NewNetwork(o.Seed), History: newHistory(), o: o, rng: rand.New(rand.NewPCG(o.Seed, 2)),
-		clients: &endpoint{host: "client"}, open: map[*Client]bool{},
+		clients: &endpoint{host: "client"}, open: map[*Conn]bool{},
 	}
 	t.Cleanup(c.end)
 	for i := range o.Nodes {
@@ -89,13 +91,10 @@ func Prepare() { secret() }
 func (c *Cluster) end() {
 	c.Net.Heal()
 	c.mu.Lock()
-	var clients []*Client
-	for cl := range c.open {
-		clients = append(clients, cl)
-	}
+	conns := slices.Collect(maps.Keys(c.open))
 	c.mu.Unlock()
-	for _, cl := range clients {
-		cl.Drop()
+	for _, conn := range conns {
+		_ = conn.Close()
 	}
 	for _, n := range c.Nodes {
 		n.Stop()
