@@ -232,6 +232,7 @@ type Status struct {
 	QueueIn, QueueOut, QueueDrop, QueueUnhandled int64
 	NumSubscriptions, NumRetained                int64
 	MatchesLocal, MatchesRemote                  int64
+	NumQueued                                    int64 // messages that wait in queues
 	// Members are all members of the cluster, and whether this node reaches them.
 	Members   map[string]bool
 	Listeners []Listener

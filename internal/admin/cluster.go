@@ -37,7 +37,41 @@ func (c clusterService) ShowCluster(ctx context.Context, _ *pb.ShowClusterReques
 	for _, m := range v.Members {
 		resp.Members = append(resp.Members, memberToProto(m))
 	}
+	c.askFigures(ctx, resp)
 	return resp, nil
+}
+
+// figuresTimeout is how long a member may take to tell its figures: a list
+// of members must come at once, also while one of them hangs.
+const figuresTimeout = 500 * time.Millisecond
+
+// askFigures fills in what only a member itself knows. Of one that does not
+// answer it stays unknown.
+func (c clusterService) askFigures(ctx context.Context, resp *pb.ShowClusterResponse) {
+	ctx, cancel := context.WithTimeout(ctx, figuresTimeout)
+	defer cancel()
+	ask := members[*pb.GetNodeStatusResponse]{
+		s: c.s,
+		local: func(ctx context.Context) (*pb.GetNodeStatusResponse, error) {
+			return nodeService{s: c.s}.GetNodeStatus(ctx, nil)
+		},
+		remote: func(ctx context.Context, conn grpc.ClientConnInterface) (*pb.GetNodeStatusResponse, error) {
+			return pb.NewNodeServiceClient(conn).GetNodeStatus(ctx, &pb.GetNodeStatusRequest{})
+		},
+	}
+	var wg sync.WaitGroup
+	for _, m := range resp.GetMembers() {
+		self := m.GetNode() == resp.GetNode()
+		if !self && (!m.GetRunning() || c.s.cfg.Peers == nil) || m.Sessions != nil {
+			continue
+		}
+		wg.Go(func() {
+			if a := ask.one(ctx, m.GetNode(), self); a.err == nil {
+				m.Sessions, m.Queued = new(a.value.GetNumOnline()+a.value.GetNumOffline()), new(a.value.GetNumQueued())
+			}
+		})
+	}
+	wg.Wait()
 }
 
 // memberRoles is in the order of the Role constants.

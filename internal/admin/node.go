@@ -35,6 +35,7 @@ func (n nodeService) GetNodeStatus(ctx context.Context, _ *pb.GetNodeStatusReque
 		Ready:            st.Ready,
 		StartedAt:        timestamp(st.StartedAt),
 		Members:          st.Members,
+		NumQueued:        st.NumQueued,
 	}
 	for _, l := range st.Listeners {
 		resp.Listeners = append(resp.Listeners, &pb.NodeListener{

@@ -34,6 +34,12 @@ type Config struct {
 	// and with AuditReads for all; nil: nobody keeps them.
 	Audit      Audit
 	AuditReads bool
+	// What follows is about the broker itself, and as optional.
+	Listeners    Listeners
+	Plugins      Plugins
+	Logs         Logs
+	Certificates Certificates
+	Traces       Traces
 	// Errors maps sentinels of lower packages to reasons; optional.
 	Errors []ErrorMapping
 	// Identify recognises callers on servers that were not started with Serve,
@@ -163,6 +169,21 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	}
 	pb.RegisterApiKeyServiceServer(r, keyService{s: s})
 	pb.RegisterAuditServiceServer(r, auditService{s: s})
+	if s.cfg.Listeners != nil {
+		pb.RegisterListenerServiceServer(r, listenerService{s: s})
+	}
+	if s.cfg.Plugins != nil {
+		pb.RegisterPluginServiceServer(r, pluginService{s: s})
+	}
+	if s.cfg.Logs != nil {
+		pb.RegisterLogServiceServer(r, logService{s: s})
+	}
+	if s.cfg.Certificates != nil {
+		pb.RegisterTLSServiceServer(r, tlsService{s: s})
+	}
+	if s.cfg.Traces != nil {
+		pb.RegisterTraceServiceServer(r, traceService{s: s})
+	}
 }
 
 // ServerOptions returns the interceptors. They let calls of other services

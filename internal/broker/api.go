@@ -14,6 +14,8 @@ import (
 	"github.com/mqadmin/mqadmin/internal/meta"
 	"github.com/mqadmin/mqadmin/internal/metrics"
 	"github.com/mqadmin/mqadmin/internal/peer"
+	"github.com/mqadmin/mqadmin/internal/queue"
+	"github.com/mqadmin/mqadmin/internal/trace"
 	"github.com/mqadmin/mqadmin/internal/version"
 )
 
@@ -24,6 +26,7 @@ const adminRole = pb.Role_ROLE_ADMIN
 func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, bool)) admin.Config {
 	return admin.Config{
 		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b}, Settings: settingAPI{b},
+		Listeners: listenerAPI{b}, Plugins: pluginAPI{b}, Logs: logAPI{b}, Certificates: tlsAPI{b}, Traces: traceAPI{b},
 		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
 		PeerTimeout: func() time.Duration { return b.live.config().Duration("cluster_ready_rpc_timeout") },
 		Keys:        b.keys, Audit: b.auditLog(), AuditReads: b.cfg.Flag("log.audit.reads"),
@@ -35,6 +38,7 @@ func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, boo
 // errorReasons names the refusals of lower packages for machines.
 func errorReasons() []admin.ErrorMapping {
 	return []admin.ErrorMapping{
+		{Err: trace.ErrRunning, Reason: pb.ErrorReason_ERROR_REASON_TRACE_RUNNING},
 		{Err: cluster.ErrNodeName, Reason: pb.ErrorReason_ERROR_REASON_BAD_NODE_NAME},
 		{Err: cluster.ErrUnreachable, Reason: pb.ErrorReason_ERROR_REASON_NODE_UNREACHABLE},
 		{Err: cluster.ErrSelfJoin, Reason: pb.ErrorReason_ERROR_REASON_SELF_JOIN},
@@ -152,6 +156,7 @@ func (a nodeAPI) Status(context.Context) (admin.Status, error) {
 		MatchesLocal: v["router_matches_local"], MatchesRemote: v["router_matches_remote"],
 	}
 	st.NumOnline = int64(b.sessions.Connections())
+	b.queues.Each(func(i queue.Info) bool { st.NumQueued += int64(i.Pending); return true })
 	st.NumOffline = max(v["queue_processes"]-st.NumOnline, 0)
 	return st, nil
 }
@@ -163,6 +168,12 @@ func values(samples []metrics.Sample) map[string]int64 {
 		out[s.Name] += s.Value
 	}
 	return out
+}
+
+// Stop implements admin.Stopper.
+func (a nodeAPI) Stop(context.Context) error {
+	a.b.stop.Do(func() { close(a.b.stopped) })
+	return nil
 }
 
 // Ping implements admin.Node.

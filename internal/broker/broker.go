@@ -35,6 +35,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/queue"
 	"github.com/mqadmin/mqadmin/internal/router"
 	"github.com/mqadmin/mqadmin/internal/session"
+	"github.com/mqadmin/mqadmin/internal/trace"
 	"github.com/mqadmin/mqadmin/internal/version"
 )
 
@@ -73,7 +74,9 @@ type Broker struct {
 	news      *hook.News  // about queues
 	host      *session.Host
 	files     atomic.Pointer[watcher] // nil until listeners are open
-	plugins   []filePlugin
+	plugins   pluginSet
+	secrets   []otherSecrets
+	tracer    *trace.Tracer
 	admin     *admin.Server
 	keys      *apikey.Keyring
 	audit     *audit.Log // nil: none is kept
@@ -84,6 +87,8 @@ type Broker struct {
 	closers      []func()
 	left         chan struct{} // closed when the node has left its cluster
 	leave        sync.Once
+	stopped      chan struct{} // closed when an operator has stopped the node
+	stop         sync.Once
 	fatal        chan error
 	started      time.Time
 }
@@ -93,7 +98,7 @@ type Broker struct {
 func New(o Options) (_ *Broker, err error) {
 	b := &Broker{
 		cfg: o.Config, live: newLive(o.Config), log: o.Logger, reread: o.Reread, sys: o.System, metrics: metrics.New(), name: o.Config.String("nodename"),
-		left: make(chan struct{}), fatal: make(chan error, 1), started: time.Now(),
+		left: make(chan struct{}), stopped: make(chan struct{}), fatal: make(chan error, 1), started: time.Now(),
 	}
 	if b.sys == nil {
 		b.sys = operatingSystem()
@@ -103,11 +108,9 @@ func New(o Options) (_ *Broker, err error) {
 			b.close()
 		}
 	}()
-	if err := refuseUnserved(o.Config); err != nil {
-		return nil, err
-	}
 	b.settings.store(sessionSettings(o.Config))
 	registerRuntime(b.metrics, b.started)
+	b.metrics.Gauge("log_syslog_dropped", "Log records dropped since the start because syslog did not take them in time.", b.log.SyslogDropped)
 	for _, step := range []func() error{
 		b.openData, b.openClusterPort, b.openMetadata, b.openAccess, b.openEngine, b.openPlugins,
 	} {
@@ -205,6 +208,7 @@ func (b *Broker) openEngine() (err error) {
 		Metrics: b.metrics, Logger: b.log.With("part", "session"),
 	})
 	b.host = session.NewHost(b.sessions)
+	b.tracer = trace.New(b.sessions)
 	b.openListeners()
 	b.cluster = cluster.New(cluster.Config{
 		Self: b.id.node, Name: b.name, Address: b.address, Version: version.String(),
@@ -251,14 +255,12 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	group, serve := errgroup.WithContext(serve)
 	group.Go(func() error { return b.port.Run(serve, b.clusterPorts...) })
 	group.Go(func() error { return b.cluster.Run(serve) })
-	group.Go(func() error { b.refreshRevoked(ctx); return nil })
+	group.Go(func() error { b.refreshRevoked(serve); return nil })
 	group.Go(func() error { b.news.Run(serve); return nil })
 	if b.sys.Tend != nil {
 		group.Go(func() error { b.sys.Tend(serve); return nil })
 	}
-	for _, p := range b.plugins {
-		group.Go(func() error { p.Run(serve); return nil })
-	}
+	b.plugins.start(serve, group)
 	if err := b.serveInternal(serve, group); err != nil {
 		return err
 	}
@@ -278,6 +280,8 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 	select {
 	case <-ctx.Done():
 	case <-serve.Done(): // a part has failed
+	case <-b.stopped:
+		b.log.Info("an operator stops this node")
 	case <-b.left:
 		b.log.Info("this node has left its cluster and stops")
 	case err = <-b.fatal:
@@ -378,8 +382,8 @@ func (b *Broker) Reload() {
 		b.log.Error("log files could not be reopened", "error", err)
 	}
 	b.rereadFile()
-	failed := b.listeners.Reload() != nil
-	for _, p := range b.plugins {
+	failed := b.reloadSecrets() != nil
+	for _, p := range b.plugins.all() {
 		failed = p.Reload() != nil || failed
 	}
 	if failed { // what and why is in the log already, once

@@ -234,6 +234,9 @@ func (c *command) console(cmd *cobra.Command) (err error) {
 	if err != nil {
 		return err
 	}
+	if err := syslogDial(cfg, &options.Syslog); err != nil {
+		return err
+	}
 	options.Stdout = cmd.ErrOrStderr() // standard output is for the line that says that it serves
 	if !notify.Detached() {
 		options.Console = onTerminal(options.Console)

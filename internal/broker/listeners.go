@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -77,23 +76,11 @@ func (b *Broker) startListeners() error {
 	return nil
 }
 
-// refuseUnserved stops a start whose listeners ask for protection that nothing
-// here gives: a security setting is never ignored.
-func refuseUnserved(cfg *config.Config) error {
-	for _, l := range cfg.Listeners() {
-		if l.Cluster() && l.TLS != nil && l.TLS.CRLFile != "" {
-			return fmt.Errorf("%w: listener.%s.%s.crlfile: revoked certificates are not checked between nodes by this version; renew the authority instead", config.ErrConfig, l.Type, l.Name)
-		}
-	}
-	return nil
-}
-
 // refreshRevoked reads certificates and revocation lists again at the interval
 // of crl_refresh_interval, until ctx ends.
 func (b *Broker) refreshRevoked(ctx context.Context) {
 	interval := b.cfg.Duration("crl_refresh_interval")
-	listsRevoked := func(l config.Listener) bool { return !l.Cluster() && l.TLS != nil && l.TLS.CRLFile != "" }
-	if interval <= 0 || interval == config.Never || !slices.ContainsFunc(b.cfg.Listeners(), listsRevoked) {
+	if interval <= 0 || interval == config.Never {
 		return
 	}
 	tick := time.NewTicker(interval)
@@ -104,7 +91,7 @@ func (b *Broker) refreshRevoked(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		_ = b.listeners.Reload() // logged, and shown by a gauge
+		_ = b.reloadSecrets() // logged, and shown by a gauge
 	}
 }
 

@@ -6,15 +6,11 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 	"time"
-
-	"github.com/mqadmin/mqadmin/internal/config"
 )
 
 // pemFiles writes a self-signed certificate and its key.
@@ -41,28 +37,4 @@ func pemFiles(t *testing.T) (cert, key string) {
 		return path
 	}
 	return write("cert.pem", "CERTIFICATE", der), write("key.pem", "PRIVATE KEY", keyDER)
-}
-
-// What would protect and is not served stops the start.
-func TestUnservedProtectionIsRefused(t *testing.T) {
-	cert, key := pemFiles(t)
-	for name, lines := range map[string][]string{
-		"listener.vmqs.a.crlfile": {"listener.vmqs.a = 127.0.0.1:1", "listener.vmqs.a.certfile = " + cert, "listener.vmqs.a.keyfile = " + key, "listener.vmqs.a.cafile = " + cert, "listener.vmqs.a.crlfile = " + cert},
-	} {
-		cfg, err := config.Parse("broker.conf", []byte(strings.Join(lines, "\n")+"\n"), config.Options{})
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-			continue
-		}
-		if err := refuseUnserved(cfg); !errors.Is(err, config.ErrConfig) || !strings.Contains(err.Error(), name) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-	cfg, err := config.Parse("broker.conf", nil, config.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := refuseUnserved(cfg); err != nil {
-		t.Errorf("nothing special: %v", err)
-	}
 }

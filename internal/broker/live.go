@@ -117,9 +117,12 @@ func routerSettings(c *config.Config) router.Settings {
 	}
 }
 
-// setLogLevel is log.console.level, bounded by log.level.
+// setLogLevel is log.console.level and log.syslog.level, bounded by log.level.
 func (b *Broker) setLogLevel(c *config.Config) {
-	if o, err := c.Logging(); err == nil && b.log.Level != nil { // levels were checked as words of the table
-		b.log.Level.Set(o.Level)
+	o, err := c.Logging()
+	if err != nil || b.log.Level == nil { // levels were checked as words of the table
+		return
 	}
+	b.log.Level.Set(o.Level)
+	_ = b.log.SetLevel("syslog", o.Syslog.Level) // there may be none
 }

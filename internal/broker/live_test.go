@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
+	"net"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -35,7 +35,7 @@ func atConnect(value, field string) probe {
 // probes has one for every setting that is said to take effect at run time.
 func probes(dir string) map[string]probe {
 	plugin := func(i int) func(*Broker) any {
-		return func(b *Broker) any { return b.plugins[i].File() }
+		return func(b *Broker) any { return b.plugins.all()[i].File() }
 	}
 	return map[string]probe{
 		"allow_anonymous":                       atConnect("off", "AllowAnonymous"),
@@ -78,9 +78,17 @@ func probes(dir string) map[string]probe {
 		"cluster_ready_rpc_timeout":           {"1s", func(b *Broker) any { return b.adminConfig(nil).PeerTimeout() }},
 		"vmq_passwd.password_file":            {filepath.Join(dir, "other"), plugin(0)},
 		"vmq_acl.acl_file":                    {filepath.Join(dir, "other"), plugin(1)},
-		"vmq_passwd.password_reload_interval": {"77s", func(b *Broker) any { return b.plugins[0].Interval() }},
-		"vmq_acl.acl_reload_interval":         {"77s", func(b *Broker) any { return b.plugins[1].Interval() }},
-		"log.console.level":                   {"error", func(b *Broker) any { return b.log.Enabled(context.Background(), slog.LevelWarn) }},
+		"vmq_passwd.password_reload_interval": {"77s", func(b *Broker) any { return b.plugins.all()[0].Interval() }},
+		"vmq_acl.acl_reload_interval":         {"77s", func(b *Broker) any { return b.plugins.all()[1].Interval() }},
+		"log.syslog.level": {"error", func(b *Broker) any {
+			for _, h := range b.log.Handlers() {
+				if h.Name == "syslog" {
+					return h.Level()
+				}
+			}
+			return nil
+		}},
+		"log.console.level": {"error", func(b *Broker) any { return b.log.Level.Level() }},
 	}
 }
 
@@ -90,11 +98,14 @@ func probes(dir string) map[string]probe {
 func TestRuntimeSettingsAreSeenByTheirUsers(t *testing.T) {
 	dir := t.TempDir()
 	lines := []string{
-		"plugins.vmq_passwd = on", "plugins.vmq_acl = on",
+		"log.syslog = on", "plugins.vmq_passwd = on", "plugins.vmq_acl = on",
 		"vmq_passwd.password_file = " + filepath.Join(dir, "passwd"), "vmq_acl.acl_file = " + filepath.Join(dir, "acl"),
 	}
 	extra := ""
-	b := testBrokerWith(t, logging.Options{Console: "file", ConsoleFile: logging.File{Path: filepath.Join(dir, "log")}},
+	b := testBrokerWith(t, logging.Options{
+		Console: "file", ConsoleFile: logging.File{Path: filepath.Join(dir, "console.log")},
+		Syslog: logging.Syslog{Dial: func(ctx context.Context) (net.Conn, error) { <-ctx.Done(); return nil, ctx.Err() }},
+	},
 		func() []string { return append(slices.Clone(lines), extra) }, dir)
 	defer b.close()
 	all := probes(dir)

@@ -2,8 +2,6 @@ package broker
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -37,7 +35,7 @@ func (b *Broker) openClusterPort() error {
 		}
 		if l.TLS != nil {
 			var err error
-			if certs, err = peerTLS(l); err != nil {
+			if certs, err = b.peerTLS(l); err != nil {
 				return err
 			}
 		}
@@ -91,27 +89,6 @@ func (l *sizedListener) Accept() (net.Conn, error) {
 		_ = tcp.SetWriteBuffer(l.sizes.Send)
 	}
 	return c, err
-}
-
-// peerTLS reads the certificates of listener.vmqs.*.
-func peerTLS(l config.Listener) (*peer.TLS, error) {
-	key := "listener." + l.Type + "." + l.Name
-	pem, err := os.ReadFile(l.TLS.CAFile)
-	if err != nil {
-		return nil, fmt.Errorf("%s.cafile: %w", key, err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s.cafile: no certificate in %s", key, l.TLS.CAFile)
-	}
-	load := func() (*tls.Certificate, error) {
-		cert, err := tls.LoadX509KeyPair(l.TLS.CertFile, l.TLS.KeyFile)
-		return &cert, err
-	}
-	if _, err := load(); err != nil {
-		return nil, fmt.Errorf("%s.certfile: %w", key, err)
-	}
-	return &peer.TLS{Certificate: load, CA: pool}, nil
 }
 
 // bindError names the address, the cause and the key to change.
@@ -226,7 +203,7 @@ func (b *Broker) serveAdmin(group *errgroup.Group) error {
 	if address.Address == "" {
 		return nil
 	}
-	tlsConfig, err := admin.ServerTLS(b.cfg.String("admin.certfile"), b.cfg.String("admin.keyfile"), b.cfg.String("admin.cafile"))
+	tlsConfig, err := b.adminTLS()
 	if err != nil {
 		return err
 	}

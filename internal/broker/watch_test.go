@@ -215,7 +215,7 @@ func TestFilesAreReadWhenTheyChange(t *testing.T) {
 	if r := c.publish("b"); r.Failed() {
 		t.Errorf("a broken ACL is in force: %s", r)
 	}
-	if err := b.plugins[1].Reload(); err == nil || !strings.Contains(err.Error(), acl+":2: ") {
+	if err := b.plugins.all()[1].Reload(); err == nil || !strings.Contains(err.Error(), acl+":2: ") {
 		t.Errorf("which line is broken: %v", err)
 	}
 	writeFile(t, acl, "topic b\n")

@@ -19,12 +19,17 @@ import (
 	"github.com/mqadmin/mqadmin/internal/cli/cluster"
 	"github.com/mqadmin/mqadmin/internal/cli/command"
 	"github.com/mqadmin/mqadmin/internal/cli/kv"
+	"github.com/mqadmin/mqadmin/internal/cli/listener"
+	"github.com/mqadmin/mqadmin/internal/cli/log"
 	"github.com/mqadmin/mqadmin/internal/cli/metrics"
 	"github.com/mqadmin/mqadmin/internal/cli/node"
 	"github.com/mqadmin/mqadmin/internal/cli/output"
+	"github.com/mqadmin/mqadmin/internal/cli/plugin"
 	"github.com/mqadmin/mqadmin/internal/cli/profile"
 	"github.com/mqadmin/mqadmin/internal/cli/session"
 	"github.com/mqadmin/mqadmin/internal/cli/setting"
+	"github.com/mqadmin/mqadmin/internal/cli/tls"
+	"github.com/mqadmin/mqadmin/internal/cli/trace"
 	"github.com/mqadmin/mqadmin/internal/version"
 )
 
@@ -121,6 +126,7 @@ func newRoot(f *command.Factory) *cobra.Command {
 		"  mqadmin cluster show\n  mqadmin session show",
 		append([]*cobra.Command{
 			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), profile.New(f), newVersion(f), newExitCodes(),
+			listener.New(f), log.New(f), plugin.New(f), tls.New(f), trace.New(f),
 		}, setting.New(f)...)...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.DisableSuggestions = true // kv.Group suggests, at every level

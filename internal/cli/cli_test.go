@@ -85,7 +85,7 @@ func TestWhatEndsOrDeletesIsMarked(t *testing.T) {
 		}
 	})
 	if want := []string{
-		"mqadmin api-key delete", "mqadmin cluster leave", "mqadmin config reset", "mqadmin context remove", "mqadmin session disconnect", "mqadmin set",
+		"mqadmin api-key delete", "mqadmin cluster leave", "mqadmin config reset", "mqadmin context remove", "mqadmin listener delete", "mqadmin listener stop", "mqadmin node stop", "mqadmin plugin disable", "mqadmin session disconnect", "mqadmin set",
 	}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}

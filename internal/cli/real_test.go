@@ -2,10 +2,18 @@ package cli
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -21,7 +29,7 @@ import (
 
 // realNode is a broker of this process.
 type realNode struct {
-	dir, name, mqtt, cluster, http string
+	dir, name string
 
 	stop context.CancelFunc
 	done chan error
@@ -83,18 +91,10 @@ func newRealNode(t *testing.T, i int, settings ...string) *realNode {
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	n := &realNode{dir: dir, name: fmt.Sprintf("n%d@127.0.0.1", i)}
-	for _, a := range []*string{&n.mqtt, &n.cluster, &n.http} {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		*a = l.Addr().String()
-		l.Close()
-	}
 	lines := append([]string{
 		"nodename = " + n.name, "data_dir = " + dir + "/data", "run_dir = " + dir + "/run", "log_dir = " + dir + "/log", "admin.socket = " + n.socket(),
-		"distributed_cookie = a-cookie-of-some-length", "listener.tcp.default = " + n.mqtt, "listener.vmq.clustering = " + n.cluster,
-		"listener.http.default = " + n.http, "allow_anonymous = on", "plugins.vmq_passwd = off", "vmq_acl.acl_file = " + dir + "/acl",
+		"distributed_cookie = a-cookie-of-some-length", "listener.tcp.default = 127.0.0.1:0", "listener.vmq.clustering = 127.0.0.1:0",
+		"listener.http.default = 127.0.0.1:0", "allow_anonymous = on", "plugins.vmq_passwd = off", "vmq_acl.acl_file = " + dir + "/acl",
 	}, settings...)
 	for name, text := range map[string]string{n.file(): strings.Join(lines, "\n") + "\n", dir + "/acl": "topic #\n"} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
@@ -113,12 +113,12 @@ func TestRealScript(t *testing.T) {
 		n.start(t)
 		t.Cleanup(func() { n.end(t) })
 	}
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(run(t, nodes[0], "cluster", "show"))
 	for _, n := range nodes[1:] {
-		host, port, _ := net.SplitHostPort(nodes[0].cluster)
-		run(t, n, "cluster", "join", "n1@"+host+":"+port)
+		run(t, n, "cluster", "join", "n1@"+address)
 	}
 	for _, n := range nodes {
-		awaitReady(t, n, len(nodes))
+		run(t, n, "cluster", "show", "--wait-ready", "--timeout", "30s")
 	}
 	var mu sync.Mutex // one script at a time
 	t.Run("running", func(t *testing.T) { scripts(t, nodes, &mu, files(t, false)) })
@@ -135,18 +135,19 @@ func scripts(t *testing.T, nodes []*realNode, mu *sync.Mutex, list []string) {
 				id := fmt.Sprint(i + 1)
 				env.Setenv("NODE"+id, n.name)
 				env.Setenv("SOCKET"+id, n.socket())
-				env.Setenv("MQTT"+id, n.mqtt)
 				env.Setenv("DIR"+id, n.dir)
 			}
 			env.Setenv("MQADMIN_SOCKET", nodes[0].socket())
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"code": exitCode,
-			"stopnode": func(ts *testscript.TestScript, _ bool, args []string) {
+			"code": exitCode, "makecert": makeCertificate,
+			"ended": func(ts *testscript.TestScript, _ bool, args []string) { // waits until a broker has stopped
 				for _, n := range nodes {
 					if n.name == args[0] {
-						n.end(t)
+						ts.Check(<-n.done)
+						n.stop()
+						n.stop = nil
 						return
 					}
 				}
@@ -165,22 +166,6 @@ func files(t *testing.T, stopping bool) []string {
 	return slices.DeleteFunc(all, func(f string) bool { return strings.HasPrefix(filepath.Base(f), "stop_") != stopping })
 }
 
-// awaitReady waits until a node sees that many members running.
-func awaitReady(t *testing.T, n *realNode, members int) {
-	t.Helper()
-	tick := time.NewTicker(10 * time.Millisecond)
-	defer tick.Stop()
-	for end := time.Now().Add(30 * time.Second); ; <-tick.C {
-		out := run(t, n, "cluster", "show", "--format", "csv")
-		if strings.Count(out, ",true,") == members {
-			return
-		}
-		if time.Now().After(end) {
-			t.Fatal(out)
-		}
-	}
-}
-
 // run runs one command line against a node and returns what it prints.
 func run(t *testing.T, n *realNode, words ...string) string {
 	t.Helper()
@@ -191,4 +176,23 @@ func run(t *testing.T, n *realNode, words ...string) string {
 		t.Fatalf("%v: exit %d: %s", words, code, &out)
 	}
 	return out.String()
+}
+
+// makeCertificate writes a certificate for 127.0.0.1 and its key: makecert
+// cert.pem key.pem.
+func makeCertificate(ts *testscript.TestScript, _ bool, args []string) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	ts.Check(err)
+	name := pkix.Name{CommonName: "test"}
+	tmpl := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: name, Issuer: name, DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(100, 0, 0),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, tmpl, tmpl, &key.PublicKey, key)
+	ts.Check(err)
+	keyDER, err := x509.MarshalPKCS8PrivateKey(key)
+	ts.Check(err)
+	for i, block := range []*pem.Block{{Type: "CERTIFICATE", Bytes: der}, {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		ts.Check(os.WriteFile(ts.MkAbs(args[i]), pem.EncodeToMemory(block), 0o600))
+	}
 }

@@ -65,6 +65,7 @@ func (b *builder) build(statements []statement, file string) (*Config, error) {
 	}
 	b.defaultListeners()
 	b.listeners()
+	b.syslog()
 	for _, key := range keys {
 		b.judge(b.c.entries[key])
 	}
@@ -250,6 +251,27 @@ func (b *builder) mustExist(e *entry) {
 	if block, _ := pem.Decode(text); block == nil {
 		b.report.add(e.valueAt, "%s: %s holds no PEM block (-----BEGIN …)", e.key, path)
 	}
+}
+
+// syslog refuses what a daemon that speaks TLS does not understand.
+func (b *builder) syslog() {
+	c := b.c
+	e := c.entries["log.syslog.remote.protocol"]
+	if e == nil || e.bad || e.parsed != "tls" || !c.on("log.syslog") {
+		return
+	}
+	if f := c.entries["log.syslog.format"]; f == nil || f.parsed != "rfc5424" {
+		b.report.add(e.valueAt, "log.syslog.remote.protocol = tls needs log.syslog.format = rfc5424")
+	}
+	if c.String("log.syslog.remote.tls.cafile") == "" {
+		b.report.add(e.valueAt, "log.syslog.remote.protocol = tls needs log.syslog.remote.tls.cafile")
+	}
+}
+
+// on reports whether a flag is set to on; it may be bad, too.
+func (c *Config) on(key string) bool {
+	e := c.entries[key]
+	return e != nil && e.parsed == true
 }
 
 func sorted(keys iter.Seq[string]) []string { return slices.Sorted(keys) }

@@ -415,3 +415,43 @@ func TestSecretsStaySecret(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A listener of a command line is checked as one of the file.
+func TestRunListener(t *testing.T) {
+	c := parse(t, "listener.max_connections = 77\nlistener.tcp.default = 127.0.0.1:1883")
+	l, err := c.RunListener("tcp", "127.0.0.1:1883", map[string]string{"mountpoint": "m", "allow_anonymous_override": "on"})
+	if err != nil || l.MaxConnections != 77 || l.Mountpoint != "m" || !l.AllowAnonymousOverride || l.Address != "127.0.0.1:1883" {
+		t.Errorf("%+v, %v", l, err)
+	}
+	if len(c.Listeners()) != 2 {
+		t.Error("the settings were changed")
+	}
+	for _, tc := range []struct {
+		kind, address string
+		options       map[string]string
+		want          string
+	}{
+		{"tcp", "nowhere", nil, "expected an IP address"},
+		{"udp", "127.0.0.1:1", nil, `no listener of type "udp"`},
+		{"tcp", "127.0.0.1:1", map[string]string{"cafile": "x"}, "cafile is no option of listeners of type tcp"},
+		{"ssl", "127.0.0.1:1", nil, "needs a certificate"},
+		{"tcp", "127.0.0.1:1", map[string]string{"max_connections": "x"}, "max_connections: expected an integer"},
+		{"ssl", "127.0.0.1:1", map[string]string{"psk_support": "on"}, "refused"},
+	} {
+		if _, err := c.RunListener(tc.kind, tc.address, tc.options); err == nil || !strings.Contains(err.Error(), tc.want) || !errors.Is(err, ErrValue) {
+			t.Errorf("%+v: %v", tc, err)
+		}
+	}
+}
+
+func TestSyslogOverTLSNeedsMore(t *testing.T) {
+	_, err := Parse("x", []byte("log.syslog = on\nlog.syslog.remote.host = h\nlog.syslog.remote.protocol = tls\n"), Options{})
+	if err == nil || !strings.Contains(err.Error(), "log.syslog.format = rfc5424") || !strings.Contains(err.Error(), "log.syslog.remote.tls.cafile") {
+		t.Error(err)
+	}
+	c := parse(t, "log.syslog = on\nlog.syslog.level = warning\nlog.syslog.facility = local3")
+	o, err := c.Logging()
+	if err != nil || o.Syslog.Facility != 19 || o.Syslog.App != "broker" || o.Syslog.MaxPending != 1000 || len(c.Warnings()) != 0 {
+		t.Errorf("%+v, %v, %v", o.Syslog, err, c.Warnings())
+	}
+}

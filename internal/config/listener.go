@@ -172,23 +172,28 @@ func (b *builder) listeners() {
 			continue
 		}
 		c.resolve(key, &l)
-		if l.TLS != nil && (l.TLS.CertFile == "" || l.TLS.KeyFile == "") {
-			b.report.add(e.at, "%s needs a certificate: set listener.%s.certfile and listener.%s.keyfile", key, l.Type, l.Type)
-		}
-		if l.TLS != nil && l.TLS.RequireCertificate && l.TLS.CAFile == "" {
-			b.report.add(e.at, "%s requires client certificates but has no listener.%s.cafile to check them against", key, l.Type)
-		}
-		if l.Forwarded != nil && len(l.Forwarded.Trusted) == 0 {
-			b.report.add(e.at, "%s believes X-Forwarded-For but not of whom: set %s.proxy_xff_trusted_intermediate to the addresses of the proxies", key, key)
-		}
-		b.chain(key, "auth_plugins", l.AuthPlugins)
-		b.chain(key, "authz_plugins", l.AuthzPlugins)
+		b.checkListener(key, &l)
 		c.listeners = append(c.listeners, l)
 	}
 	slices.SortFunc(c.listeners, func(x, y Listener) int {
 		return cmp.Or(strings.Compare(x.Type, y.Type), strings.Compare(x.Name, y.Name))
 	})
 	b.sameAddress()
+}
+
+// checkListener finds options that need others.
+func (b *builder) checkListener(key string, l *Listener) {
+	if l.TLS != nil && (l.TLS.CertFile == "" || l.TLS.KeyFile == "") {
+		b.report.add(l.Origin, "%s needs a certificate: set listener.%s.certfile and listener.%s.keyfile", key, l.Type, l.Type)
+	}
+	if l.TLS != nil && l.TLS.RequireCertificate && l.TLS.CAFile == "" {
+		b.report.add(l.Origin, "%s requires client certificates but has no listener.%s.cafile to check them against", key, l.Type)
+	}
+	if l.Forwarded != nil && len(l.Forwarded.Trusted) == 0 {
+		b.report.add(l.Origin, "%s believes X-Forwarded-For but not of whom: set %s.proxy_xff_trusted_intermediate to the addresses of the proxies", key, key)
+	}
+	b.chain(key, "auth_plugins", l.AuthPlugins)
+	b.chain(key, "authz_plugins", l.AuthzPlugins)
 }
 
 // chain checks the plugins that a listener's own chain names: enabled, and

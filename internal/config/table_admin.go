@@ -125,22 +125,27 @@ func rotationSettings(name string, like Setting) []Setting {
 }
 
 func syslogSettings() []Setting {
-	reason := "syslog comes with a later version"
 	rows := []Setting{
-		{Key: "level", Type: TypeEnum, Words: []string{"all", "debug", "info", "warning", "error"}, Default: "all", Doc: "Level of what goes to syslog."},
-		{Key: "format", Type: TypeEnum, Words: []string{"rfc3164", "rfc5424"}, Default: "rfc3164", Doc: "Format on the wire."},
+		{Key: "level", Type: TypeEnum, Words: []string{"all", "debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"}, Default: "all", Runtime: true, Doc: "What goes to syslog: this level and worse."},
+		{Key: "format", Type: TypeEnum, Words: []string{"rfc3164", "rfc5424"}, Default: "rfc3164", Doc: "Format of the messages."},
 		{Key: "facility", Type: TypeEnum, Words: strings.Fields("kern kernel user mail daemon auth syslog lpr news uucp cron authpriv ftp ntp logaudit logalert clock local0 local1 local2 local3 local4 local5 local6 local7"), Default: "daemon", Doc: "Facility of the messages."},
-		{Key: "app_name", Doc: "APP-NAME of the messages."},
-		{Key: "remote.host", Doc: "Host of a remote syslog."},
+		{Key: "app_name", Default: "broker", Form: "a word of at most 48 letters", check: checkAppName, Doc: "Name of the program in the messages."},
+		{Key: "max_pending", Type: TypeInt, Min: 1, Max: 1_000_000, Default: "1000", Doc: "How many messages may wait while syslog does not take them; beyond, they are dropped and counted in log_syslog_dropped."},
+		{Key: "remote.host", Doc: "Host of a remote syslog; without it messages go to this machine's, /dev/log."},
 		{Key: "remote.port", Type: TypeInt, Min: 1, Max: 65535, Default: "514", Doc: "Port of a remote syslog."},
-		{Key: "remote.protocol", Type: TypeEnum, Words: []string{"udp", "tcp", "tls"}, Default: "udp", Doc: "Transport to a remote syslog."},
-		{Key: "remote.tls.cafile", Type: TypeFile, Doc: "Certificates (PEM) of the authorities of a remote syslog."},
+		{Key: "remote.protocol", Type: TypeEnum, Words: []string{"udp", "tcp", "tls"}, Default: "udp", Doc: "Transport to a remote syslog; tls needs log.syslog.format = rfc5424 and log.syslog.remote.tls.cafile."},
+		{Key: "remote.tls.cafile", Type: TypeFile, MustExist: true, Doc: "Certificates (PEM) of the authorities of a remote syslog."},
 	}
 	for i := range rows {
 		rows[i].Key = "log.syslog." + rows[i].Key
-		rows[i].Needs, rows[i].Status, rows[i].Reason = "log.syslog", NotYet, reason
+		rows[i].Needs = "log.syslog"
 	}
-	return append(rows, Setting{Key: "log.syslog", Type: TypeFlag, Default: off, Status: NotYet, Reason: reason, Doc: "Log to syslog."})
+	return append(rows, Setting{Key: "log.syslog", Type: TypeFlag, Default: off, Doc: "Write the log to syslog, too."})
+}
+
+func checkAppName(v any) bool {
+	s := v.(string)
+	return len(s) > 0 && len(s) <= 48 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 func checkNodeName(v any) bool {

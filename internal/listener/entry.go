@@ -65,7 +65,7 @@ func newEntry(c Config, o *Options) (*entry, error) {
 	e.failed = o.Metrics.Counter("listener_connections_failed", "Connections closed before MQTT began: PROXY header, TLS, WebSocket.", e.label())
 	if c.TLS != nil {
 		var err error
-		if e.secrets, err = newSecrets(c.Key, *c.TLS, o.ReadFile); err != nil {
+		if e.secrets, err = newSecrets(c.Key.String(), *c.TLS, o.ReadFile); err != nil {
 			return nil, err
 		}
 		o.Metrics.Gauge(tlsError, "1 while the certificate files of a listener cannot be used as they are.", func() int64 {
@@ -189,6 +189,9 @@ func (e *entry) status() Status {
 	st, bound := e.st, e.bound
 	e.mu.Unlock()
 	host, port := hostPort(e.cfg.Network, bound)
+	if given, _ := hostPort(e.cfg.Network, e.cfg.Address); given != "" {
+		host = given // the system writes 0.0.0.0 as ::
+	}
 	return Status{
 		Config: e.cfg, State: st, Address: host, Port: port,
 		Active: e.active.Load(), All: e.all.Load(), Refused: e.refusedHere.Load(), Failed: e.failedHere.Load(),

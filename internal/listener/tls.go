@@ -40,7 +40,7 @@ type TLS struct {
 
 // secrets holds the TLS configuration of a listener, as last loaded.
 type secrets struct {
-	key  Key
+	name string
 	cfg  TLS
 	read func(string) ([]byte, error)
 	good atomic.Pointer[tls.Config]
@@ -56,8 +56,8 @@ type secrets struct {
 }
 
 // newSecrets loads the files for the first time.
-func newSecrets(k Key, c TLS, read func(string) ([]byte, error)) (*secrets, error) {
-	s := &secrets{key: k, cfg: c, read: read}
+func newSecrets(name string, c TLS, read func(string) ([]byte, error)) (*secrets, error) {
+	s := &secrets{name: name, cfg: c, read: read}
 	s.server = &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) { return s.good.Load(), nil },
@@ -105,7 +105,7 @@ func (s *secrets) load() error {
 
 // fail names the option that an error is about.
 func (s *secrets) fail(option string, err error) error {
-	return fmt.Errorf("%s.%s: %w", s.key, option, err)
+	return fmt.Errorf("%s.%s: %w", s.name, option, err)
 }
 
 // versions sets the range of protocol versions.

@@ -27,6 +27,7 @@ type Options struct {
 	CrashFile     File
 	// CrashMaxMessage bounds one crash record in bytes; 64 KiB when 0.
 	CrashMaxMessage int64
+	Syslog          Syslog
 }
 
 // File is one log file and its rotation.
@@ -75,8 +76,8 @@ func ParseLevel(name string) (slog.Level, error) {
 	return 0, fmt.Errorf("%w %q", ErrLevel, name)
 }
 
-// levelText is how a level appears in a line.
-func levelText(l slog.Level) string {
+// LevelText is how a level appears in a line, and what ParseLevel reads.
+func LevelText(l slog.Level) string {
 	for _, n := range levelNames[1:] {
 		if n.level == l {
 			return n.name
@@ -91,11 +92,60 @@ type Logger struct {
 	// Level is the console's level; it may be changed while running.
 	Level *slog.LevelVar
 
+	handlers []Handler
+	syslog   *syslogger
 	files    []*rotating
 	crash    *rotating
 	maxCrash int
 	close    sync.Once
 	closeErr error
+}
+
+// Handler is one of the places where records go.
+type Handler struct {
+	// Name is console, error, crash or syslog; the console's two are one, for
+	// they share a level.
+	Name string
+	// Type says what is written to: standard output, a file or syslog.
+	Type string
+	// File is its path, "" for what is no file.
+	File  string
+	level *slog.LevelVar // nil: everything
+}
+
+// Level returns the level of a handler, "" for what has none.
+func (h Handler) Level() string {
+	if h.level == nil {
+		return ""
+	}
+	return LevelText(h.level.Level())
+}
+
+// Handlers lists where records go.
+func (l *Logger) Handlers() []Handler { return l.handlers }
+
+// SetLevel changes what a logger writes: this level and worse.
+func (l *Logger) SetLevel(name string, level slog.Level) error {
+	found := false
+	for _, h := range l.handlers {
+		if h.Name == name && h.level != nil {
+			h.level.Set(level)
+			found = true
+		}
+	}
+	if !found {
+		return fmt.Errorf("%w %q", ErrLogger, name)
+	}
+	return nil
+}
+
+// SyslogDropped counts records that were dropped because syslog did not take
+// them in time.
+func (l *Logger) SyslogDropped() int64 {
+	if l.syslog == nil {
+		return 0
+	}
+	return l.syslog.dropped.Load()
 }
 
 const defaultMaxCrash = 64 << 10
@@ -111,8 +161,12 @@ func New(o Options) (*Logger, error) {
 		o.Stdout = os.Stdout
 	}
 	var handlers []slog.Handler
+	add := func(h slog.Handler, about Handler) {
+		handlers = append(handlers, h)
+		l.handlers = append(l.handlers, about)
+	}
 	if o.Console == "console" || o.Console == "both" {
-		handlers = append(handlers, handler(o.Stdout, o.ConsoleFormat, l.Level))
+		add(handler(o.Stdout, o.ConsoleFormat, l.Level), Handler{Name: "console", Type: "standard output", level: l.Level})
 	}
 	open := func(f File) (*rotating, error) {
 		r, err := openRotating(f)
@@ -127,14 +181,16 @@ func New(o Options) (*Logger, error) {
 		if err != nil {
 			return nil, err
 		}
-		handlers = append(handlers, handler(r, o.ConsoleFile.Format, l.Level))
+		add(handler(r, o.ConsoleFile.Format, l.Level), Handler{Name: "console", Type: "file", File: o.ConsoleFile.Path, level: l.Level})
 	}
 	if o.Error {
 		r, err := open(o.ErrorFile)
 		if err != nil {
 			return nil, err
 		}
-		handlers = append(handlers, handler(r, o.ErrorFile.Format, slog.LevelError))
+		level := new(slog.LevelVar)
+		level.Set(slog.LevelError)
+		add(handler(r, o.ErrorFile.Format, level), Handler{Name: "error", Type: "file", File: o.ErrorFile.Path, level: level})
 	}
 	if o.Crash {
 		r, err := open(o.CrashFile)
@@ -142,6 +198,13 @@ func New(o Options) (*Logger, error) {
 			return nil, err
 		}
 		l.crash = r
+		l.handlers = append(l.handlers, Handler{Name: "crash", Type: "file", File: o.CrashFile.Path})
+	}
+	if o.Syslog.Dial != nil {
+		level := new(slog.LevelVar)
+		level.Set(o.Syslog.Level)
+		l.syslog = newSyslogger(o.Syslog)
+		add(newSyslogHandler(l.syslog, level), Handler{Name: "syslog", Type: "syslog", level: level})
 	}
 	l.Logger = slog.New(slog.NewMultiHandler(handlers...))
 	return l, nil
@@ -150,7 +213,7 @@ func New(o Options) (*Logger, error) {
 func handler(w io.Writer, format string, level slog.Leveler) slog.Handler {
 	o := &slog.HandlerOptions{Level: level, ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
 		if l, ok := a.Value.Any().(slog.Level); ok && len(groups) == 0 && a.Key == slog.LevelKey {
-			return slog.String(slog.LevelKey, levelText(l))
+			return slog.String(slog.LevelKey, LevelText(l))
 		}
 		return a
 	}}
@@ -201,6 +264,9 @@ func (l *Logger) Reopen() error {
 // Close closes every file; records that come later go to standard output only.
 func (l *Logger) Close() error {
 	l.close.Do(func() {
+		if l.syslog != nil {
+			l.syslog.close()
+		}
 		var errs []error
 		for _, f := range l.files {
 			errs = append(errs, f.Close())

@@ -25,7 +25,11 @@ import (
 type TLS struct {
 	// Certificate is called at each handshake, so that files can be renewed.
 	Certificate func() (*tls.Certificate, error)
-	CA          *x509.CertPool
+	// CA is called at each handshake, too.
+	CA func() *x509.CertPool
+	// Check, if there is one, refuses chains that the CA has signed: for revoked
+	// certificates.
+	Check func(chains [][]*x509.Certificate) error
 }
 
 // Config is what New needs. Zero durations and sizes mean the default that

@@ -53,16 +53,18 @@ func tlsConfigs(c *TLS) (server, client *tls.Config, err error) {
 		return nil, nil, errors.New("cluster port: a certificate needs a CA, and the other way round")
 	}
 	server.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.Certificate() }
-	server.ClientAuth = tls.RequireAndVerifyClientCert
-	server.ClientCAs = c.CA
+	server.ClientAuth = tls.RequireAnyClientCert // verified below, against the authority of now
+	server.VerifyConnection = func(s tls.ConnectionState) error {
+		return c.verify(s.PeerCertificates, x509.ExtKeyUsageClientAuth)
+	}
 	client.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return c.Certificate() }
-	client.VerifyConnection = func(s tls.ConnectionState) error { return verifyChain(c.CA, s.PeerCertificates) }
+	client.VerifyConnection = func(s tls.ConnectionState) error { return c.verify(s.PeerCertificates, x509.ExtKeyUsageServerAuth) }
 	return server, client, nil
 }
 
-// verifyChain checks a server's chain without its host name: nodes are known
+// verify checks the other side's chain without its host name: nodes are known
 // by their ids, and addresses of nodes change.
-func verifyChain(ca *x509.CertPool, chain []*x509.Certificate) error {
+func (c *TLS) verify(chain []*x509.Certificate, use x509.ExtKeyUsage) error {
 	if len(chain) == 0 {
 		return ErrCertificate
 	}
@@ -70,9 +72,10 @@ func verifyChain(ca *x509.CertPool, chain []*x509.Certificate) error {
 	for _, c := range chain[1:] {
 		inter.AddCert(c)
 	}
-	_, err := chain[0].Verify(x509.VerifyOptions{
-		Roots: ca, Intermediates: inter, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
-	})
+	chains, err := chain[0].Verify(x509.VerifyOptions{Roots: c.CA(), Intermediates: inter, KeyUsages: []x509.ExtKeyUsage{use}})
+	if err == nil && c.Check != nil {
+		err = c.Check(chains)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrCertificate, err)
 	}

@@ -24,7 +24,7 @@ func TestCertificates(t *testing.T) {
 		{ours.issue(t), testSecret(), nil},
 		{theirs.issue(t), testSecret(), ErrCertificate},
 		{nil, testSecret(), ErrCertificate},
-		{&TLS{theirs.issue(t).Certificate, ours.pool}, testSecret(), ErrCertificate},
+		{&TLS{Certificate: theirs.issue(t).Certificate, CA: ours.roots}, testSecret(), ErrCertificate},
 		{ours.issue(t), NewSecret("another"), ErrCookie},
 	} {
 		two, addr := tcpPort(t, 2, func(cfg *Config) { cfg.TLS = ours.issue(t) })
@@ -38,15 +38,16 @@ func TestCertificates(t *testing.T) {
 		}
 		two.Close()
 	}
-	if _, err := New(Config{Dial: tcpDial, TLS: &TLS{CA: ours.pool}}); err == nil {
+	if _, err := New(Config{Dial: tcpDial, TLS: &TLS{CA: ours.roots}}); err == nil {
 		t.Error("a CA without a certificate was accepted")
 	}
 }
 
 type testCA struct {
-	cert *x509.Certificate
-	key  *ecdsa.PrivateKey
-	pool *x509.CertPool
+	cert  *x509.Certificate
+	key   *ecdsa.PrivateKey
+	pool  *x509.CertPool
+	roots func() *x509.CertPool
 }
 
 func newCA(t *testing.T) testCA {
@@ -69,7 +70,7 @@ func newCA(t *testing.T) testCA {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return testCA{cert, key, pool}
+	return testCA{cert, key, pool, func() *x509.CertPool { return pool }}
 }
 
 func (ca testCA) issue(t *testing.T) *TLS {
@@ -87,5 +88,5 @@ func (ca testCA) issue(t *testing.T) *TLS {
 		t.Fatal(err)
 	}
 	cert := &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
-	return &TLS{Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: ca.pool}
+	return &TLS{Certificate: func() (*tls.Certificate, error) { return cert, nil }, CA: ca.roots}
 }

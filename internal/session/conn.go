@@ -34,6 +34,7 @@ type conn struct {
 	set       *Settings // of the time of CONNECT, with the client's modifiers
 	policy    string
 	client    hook.Client
+	shownAs   message.SessionID // of a CONNECT that was traced
 	id        message.SessionID
 	durable   bool
 	mode      queue.DeliverMode // not Exclusive: others may share the session
@@ -171,6 +172,9 @@ func (c *conn) decode() bool {
 				c.active.Store(time.Now().UnixNano())
 			}
 			return true
+		}
+		if t := c.m.tracing.Load(); t != nil {
+			c.showReceived(t.t, p)
 		}
 		ok := c.handle(p)
 		c.in.consume(n)

@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/hook"
@@ -67,6 +68,7 @@ type Config struct {
 // Manager runs the connections of a node. Its methods may be called from any
 // goroutine.
 type Manager struct {
+	tracing  atomic.Pointer[tracing]
 	cfg      Config
 	log      *slog.Logger
 	count    counters

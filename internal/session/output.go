@@ -215,6 +215,9 @@ func (c *conn) write(direct bool) {
 		}
 		more := len(s.buf) >= writeSize
 		c.fed()
+		if t := c.m.tracing.Load(); t != nil && last == nil {
+			c.showSent(t.t, s.buf)
+		}
 		switch {
 		case direct:
 			if !c.putNow(s.buf) || last != nil || more {
@@ -310,6 +313,10 @@ func (c *conn) farewell(s *scratch, e *ending, connected bool) {
 			Reason: r, ReasonString: e.text, ServerReference: e.reference,
 		}, c.maxPacket, c.problemInfo)
 		c.m.count.sent[packet.TypeDisconnect].inc(c.version, r)
+	}
+	if t := c.m.tracing.Load(); t != nil {
+		c.showSent(t.t, s.buf)
+		c.showEnd(t.t)
 	}
 	if len(s.buf) > 0 {
 		n, _ := c.nc.Write(s.buf) // the connection ends either way

@@ -22,6 +22,98 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// StopNodeRequest has no arguments.
+type StopNodeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopNodeRequest) Reset() {
+	*x = StopNodeRequest{}
+	mi := &file_mqadmin_v1_node_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopNodeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopNodeRequest) ProtoMessage() {}
+
+func (x *StopNodeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_node_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopNodeRequest.ProtoReflect.Descriptor instead.
+func (*StopNodeRequest) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{0}
+}
+
+// StopNodeResponse tells which process will end.
+type StopNodeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the node.
+	Node string `protobuf:"bytes,1,opt,name=node,proto3" json:"node,omitempty"`
+	// Sessions that are connected to it.
+	Sessions      int64 `protobuf:"varint,2,opt,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StopNodeResponse) Reset() {
+	*x = StopNodeResponse{}
+	mi := &file_mqadmin_v1_node_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StopNodeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StopNodeResponse) ProtoMessage() {}
+
+func (x *StopNodeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_node_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StopNodeResponse.ProtoReflect.Descriptor instead.
+func (*StopNodeResponse) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *StopNodeResponse) GetNode() string {
+	if x != nil {
+		return x.Node
+	}
+	return ""
+}
+
+func (x *StopNodeResponse) GetSessions() int64 {
+	if x != nil {
+		return x.Sessions
+	}
+	return 0
+}
+
 // GetNodeStatusRequest has no arguments.
 type GetNodeStatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -31,7 +123,7 @@ type GetNodeStatusRequest struct {
 
 func (x *GetNodeStatusRequest) Reset() {
 	*x = GetNodeStatusRequest{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[0]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -43,7 +135,7 @@ func (x *GetNodeStatusRequest) String() string {
 func (*GetNodeStatusRequest) ProtoMessage() {}
 
 func (x *GetNodeStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[0]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -56,7 +148,7 @@ func (x *GetNodeStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetNodeStatusRequest) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{0}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{2}
 }
 
 // GetNodeStatusResponse has the figures of one node since its start.
@@ -94,6 +186,8 @@ type GetNodeStatusResponse struct {
 	Ready bool `protobuf:"varint,15,opt,name=ready,proto3" json:"ready,omitempty"`
 	// When the process started.
 	StartedAt *timestamppb.Timestamp `protobuf:"bytes,16,opt,name=started_at,json=startedAt,proto3" json:"started_at,omitempty"`
+	// Messages that wait in queues.
+	NumQueued int64 `protobuf:"varint,19,opt,name=num_queued,json=numQueued,proto3" json:"num_queued,omitempty"`
 	// All members by name, and whether this node reaches them.
 	Members map[string]bool `protobuf:"bytes,17,rep,name=members,proto3" json:"members,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	// Listeners of the node, those of the cluster not included.
@@ -104,7 +198,7 @@ type GetNodeStatusResponse struct {
 
 func (x *GetNodeStatusResponse) Reset() {
 	*x = GetNodeStatusResponse{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[1]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -116,7 +210,7 @@ func (x *GetNodeStatusResponse) String() string {
 func (*GetNodeStatusResponse) ProtoMessage() {}
 
 func (x *GetNodeStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[1]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -129,7 +223,7 @@ func (x *GetNodeStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetNodeStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetNodeStatusResponse) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{1}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *GetNodeStatusResponse) GetNumOnline() int64 {
@@ -244,6 +338,13 @@ func (x *GetNodeStatusResponse) GetStartedAt() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *GetNodeStatusResponse) GetNumQueued() int64 {
+	if x != nil {
+		return x.NumQueued
+	}
+	return 0
+}
+
 func (x *GetNodeStatusResponse) GetMembers() map[string]bool {
 	if x != nil {
 		return x.Members
@@ -279,7 +380,7 @@ type NodeListener struct {
 
 func (x *NodeListener) Reset() {
 	*x = NodeListener{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -291,7 +392,7 @@ func (x *NodeListener) String() string {
 func (*NodeListener) ProtoMessage() {}
 
 func (x *NodeListener) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[2]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -304,7 +405,7 @@ func (x *NodeListener) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeListener.ProtoReflect.Descriptor instead.
 func (*NodeListener) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{2}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *NodeListener) GetType() string {
@@ -358,7 +459,7 @@ type PingNodeRequest struct {
 
 func (x *PingNodeRequest) Reset() {
 	*x = PingNodeRequest{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -370,7 +471,7 @@ func (x *PingNodeRequest) String() string {
 func (*PingNodeRequest) ProtoMessage() {}
 
 func (x *PingNodeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[3]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -383,7 +484,7 @@ func (x *PingNodeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingNodeRequest.ProtoReflect.Descriptor instead.
 func (*PingNodeRequest) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{3}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{5}
 }
 
 // PingNodeResponse tells who answered.
@@ -401,7 +502,7 @@ type PingNodeResponse struct {
 
 func (x *PingNodeResponse) Reset() {
 	*x = PingNodeResponse{}
-	mi := &file_mqadmin_v1_node_proto_msgTypes[4]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +514,7 @@ func (x *PingNodeResponse) String() string {
 func (*PingNodeResponse) ProtoMessage() {}
 
 func (x *PingNodeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_mqadmin_v1_node_proto_msgTypes[4]
+	mi := &file_mqadmin_v1_node_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +527,7 @@ func (x *PingNodeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PingNodeResponse.ProtoReflect.Descriptor instead.
 func (*PingNodeResponse) Descriptor() ([]byte, []int) {
-	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{4}
+	return file_mqadmin_v1_node_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *PingNodeResponse) GetNode() string {
@@ -455,8 +556,12 @@ var File_mqadmin_v1_node_proto protoreflect.FileDescriptor
 const file_mqadmin_v1_node_proto_rawDesc = "" +
 	"\n" +
 	"\x15mqadmin/v1/node.proto\x12\n" +
-	"mqadmin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mqadmin/v1/options.proto\"\x16\n" +
-	"\x14GetNodeStatusRequest\"\xe0\x05\n" +
+	"mqadmin.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x18mqadmin/v1/options.proto\"\x11\n" +
+	"\x0fStopNodeRequest\"B\n" +
+	"\x10StopNodeResponse\x12\x12\n" +
+	"\x04node\x18\x01 \x01(\tR\x04node\x12\x1a\n" +
+	"\bsessions\x18\x02 \x01(\x03R\bsessions\"\x16\n" +
+	"\x14GetNodeStatusRequest\"\xff\x05\n" +
 	"\x15GetNodeStatusResponse\x12\x1d\n" +
 	"\n" +
 	"num_online\x18\x01 \x01(\x03R\tnumOnline\x12\x1f\n" +
@@ -478,7 +583,9 @@ const file_mqadmin_v1_node_proto_rawDesc = "" +
 	"\x04node\x18\x0e \x01(\tR\x04node\x12\x14\n" +
 	"\x05ready\x18\x0f \x01(\bR\x05ready\x129\n" +
 	"\n" +
-	"started_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12H\n" +
+	"started_at\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tstartedAt\x12\x1d\n" +
+	"\n" +
+	"num_queued\x18\x13 \x01(\x03R\tnumQueued\x12H\n" +
 	"\amembers\x18\x11 \x03(\v2..mqadmin.v1.GetNodeStatusResponse.MembersEntryR\amembers\x126\n" +
 	"\tlisteners\x18\x12 \x03(\v2\x18.mqadmin.v1.NodeListenerR\tlisteners\x1a:\n" +
 	"\fMembersEntry\x12\x10\n" +
@@ -497,9 +604,10 @@ const file_mqadmin_v1_node_proto_rawDesc = "" +
 	"\x10PingNodeResponse\x12\x12\n" +
 	"\x04node\x18\x01 \x01(\tR\x04node\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\tR\aversion\x12\x14\n" +
-	"\x05ready\x18\x03 \x01(\bR\x05ready2\xb6\x01\n" +
+	"\x05ready\x18\x03 \x01(\bR\x05ready2\x83\x02\n" +
 	"\vNodeService\x12Z\n" +
 	"\rGetNodeStatus\x12 .mqadmin.v1.GetNodeStatusRequest\x1a!.mqadmin.v1.GetNodeStatusResponse\"\x04\xc8\xc1\x18\x01\x12K\n" +
+	"\bStopNode\x12\x1b.mqadmin.v1.StopNodeRequest\x1a\x1c.mqadmin.v1.StopNodeResponse\"\x04\xc8\xc1\x18\x03\x12K\n" +
 	"\bPingNode\x12\x1b.mqadmin.v1.PingNodeRequest\x1a\x1c.mqadmin.v1.PingNodeResponse\"\x04\xc8\xc1\x18\x01B5Z3github.com/mqadmin/mqadmin/api/mqadmin/v1;mqadminv1b\x06proto3"
 
 var (
@@ -514,26 +622,30 @@ func file_mqadmin_v1_node_proto_rawDescGZIP() []byte {
 	return file_mqadmin_v1_node_proto_rawDescData
 }
 
-var file_mqadmin_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_mqadmin_v1_node_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_mqadmin_v1_node_proto_goTypes = []any{
-	(*GetNodeStatusRequest)(nil),  // 0: mqadmin.v1.GetNodeStatusRequest
-	(*GetNodeStatusResponse)(nil), // 1: mqadmin.v1.GetNodeStatusResponse
-	(*NodeListener)(nil),          // 2: mqadmin.v1.NodeListener
-	(*PingNodeRequest)(nil),       // 3: mqadmin.v1.PingNodeRequest
-	(*PingNodeResponse)(nil),      // 4: mqadmin.v1.PingNodeResponse
-	nil,                           // 5: mqadmin.v1.GetNodeStatusResponse.MembersEntry
-	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*StopNodeRequest)(nil),       // 0: mqadmin.v1.StopNodeRequest
+	(*StopNodeResponse)(nil),      // 1: mqadmin.v1.StopNodeResponse
+	(*GetNodeStatusRequest)(nil),  // 2: mqadmin.v1.GetNodeStatusRequest
+	(*GetNodeStatusResponse)(nil), // 3: mqadmin.v1.GetNodeStatusResponse
+	(*NodeListener)(nil),          // 4: mqadmin.v1.NodeListener
+	(*PingNodeRequest)(nil),       // 5: mqadmin.v1.PingNodeRequest
+	(*PingNodeResponse)(nil),      // 6: mqadmin.v1.PingNodeResponse
+	nil,                           // 7: mqadmin.v1.GetNodeStatusResponse.MembersEntry
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
 }
 var file_mqadmin_v1_node_proto_depIdxs = []int32{
-	6, // 0: mqadmin.v1.GetNodeStatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	5, // 1: mqadmin.v1.GetNodeStatusResponse.members:type_name -> mqadmin.v1.GetNodeStatusResponse.MembersEntry
-	2, // 2: mqadmin.v1.GetNodeStatusResponse.listeners:type_name -> mqadmin.v1.NodeListener
-	0, // 3: mqadmin.v1.NodeService.GetNodeStatus:input_type -> mqadmin.v1.GetNodeStatusRequest
-	3, // 4: mqadmin.v1.NodeService.PingNode:input_type -> mqadmin.v1.PingNodeRequest
-	1, // 5: mqadmin.v1.NodeService.GetNodeStatus:output_type -> mqadmin.v1.GetNodeStatusResponse
-	4, // 6: mqadmin.v1.NodeService.PingNode:output_type -> mqadmin.v1.PingNodeResponse
-	5, // [5:7] is the sub-list for method output_type
-	3, // [3:5] is the sub-list for method input_type
+	8, // 0: mqadmin.v1.GetNodeStatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	7, // 1: mqadmin.v1.GetNodeStatusResponse.members:type_name -> mqadmin.v1.GetNodeStatusResponse.MembersEntry
+	4, // 2: mqadmin.v1.GetNodeStatusResponse.listeners:type_name -> mqadmin.v1.NodeListener
+	2, // 3: mqadmin.v1.NodeService.GetNodeStatus:input_type -> mqadmin.v1.GetNodeStatusRequest
+	0, // 4: mqadmin.v1.NodeService.StopNode:input_type -> mqadmin.v1.StopNodeRequest
+	5, // 5: mqadmin.v1.NodeService.PingNode:input_type -> mqadmin.v1.PingNodeRequest
+	3, // 6: mqadmin.v1.NodeService.GetNodeStatus:output_type -> mqadmin.v1.GetNodeStatusResponse
+	1, // 7: mqadmin.v1.NodeService.StopNode:output_type -> mqadmin.v1.StopNodeResponse
+	6, // 8: mqadmin.v1.NodeService.PingNode:output_type -> mqadmin.v1.PingNodeResponse
+	6, // [6:9] is the sub-list for method output_type
+	3, // [3:6] is the sub-list for method input_type
 	3, // [3:3] is the sub-list for extension type_name
 	3, // [3:3] is the sub-list for extension extendee
 	0, // [0:3] is the sub-list for field type_name
@@ -551,7 +663,7 @@ func file_mqadmin_v1_node_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mqadmin_v1_node_proto_rawDesc), len(file_mqadmin_v1_node_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -20,6 +20,7 @@ const _ = grpc.SupportPackageIsVersion9
 
 const (
 	NodeService_GetNodeStatus_FullMethodName = "/mqadmin.v1.NodeService/GetNodeStatus"
+	NodeService_StopNode_FullMethodName      = "/mqadmin.v1.NodeService/StopNode"
 	NodeService_PingNode_FullMethodName      = "/mqadmin.v1.NodeService/PingNode"
 )
 
@@ -33,6 +34,13 @@ type NodeServiceClient interface {
 	//
 	// Status codes: UNAVAILABLE (SHUTTING_DOWN).
 	GetNodeStatus(ctx context.Context, in *GetNodeStatusRequest, opts ...grpc.CallOption) (*GetNodeStatusResponse, error)
+	// StopNode ends the broker's process as its own command line does: clients
+	// are disconnected, and what they wait for is kept. The node stays a member
+	// with its identity. The call returns before the end. To take a node out of
+	// the cluster, call LeaveCluster instead.
+	//
+	// Status codes: none of its own.
+	StopNode(ctx context.Context, in *StopNodeRequest, opts ...grpc.CallOption) (*StopNodeResponse, error)
 	// PingNode answers as long as the node lives, ready for clients or not.
 	//
 	// Status codes: none of its own.
@@ -51,6 +59,16 @@ func (c *nodeServiceClient) GetNodeStatus(ctx context.Context, in *GetNodeStatus
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetNodeStatusResponse)
 	err := c.cc.Invoke(ctx, NodeService_GetNodeStatus_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *nodeServiceClient) StopNode(ctx context.Context, in *StopNodeRequest, opts ...grpc.CallOption) (*StopNodeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(StopNodeResponse)
+	err := c.cc.Invoke(ctx, NodeService_StopNode_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -77,6 +95,13 @@ type NodeServiceServer interface {
 	//
 	// Status codes: UNAVAILABLE (SHUTTING_DOWN).
 	GetNodeStatus(context.Context, *GetNodeStatusRequest) (*GetNodeStatusResponse, error)
+	// StopNode ends the broker's process as its own command line does: clients
+	// are disconnected, and what they wait for is kept. The node stays a member
+	// with its identity. The call returns before the end. To take a node out of
+	// the cluster, call LeaveCluster instead.
+	//
+	// Status codes: none of its own.
+	StopNode(context.Context, *StopNodeRequest) (*StopNodeResponse, error)
 	// PingNode answers as long as the node lives, ready for clients or not.
 	//
 	// Status codes: none of its own.
@@ -93,6 +118,9 @@ type UnimplementedNodeServiceServer struct{}
 
 func (UnimplementedNodeServiceServer) GetNodeStatus(context.Context, *GetNodeStatusRequest) (*GetNodeStatusResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetNodeStatus not implemented")
+}
+func (UnimplementedNodeServiceServer) StopNode(context.Context, *StopNodeRequest) (*StopNodeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method StopNode not implemented")
 }
 func (UnimplementedNodeServiceServer) PingNode(context.Context, *PingNodeRequest) (*PingNodeResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method PingNode not implemented")
@@ -136,6 +164,24 @@ func _NodeService_GetNodeStatus_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _NodeService_StopNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(StopNodeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(NodeServiceServer).StopNode(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: NodeService_StopNode_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(NodeServiceServer).StopNode(ctx, req.(*StopNodeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _NodeService_PingNode_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(PingNodeRequest)
 	if err := dec(in); err != nil {
@@ -164,6 +210,10 @@ var NodeService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetNodeStatus",
 			Handler:    _NodeService_GetNodeStatus_Handler,
+		},
+		{
+			MethodName: "StopNode",
+			Handler:    _NodeService_StopNode_Handler,
 		},
 		{
 			MethodName: "PingNode",

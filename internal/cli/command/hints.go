@@ -39,6 +39,11 @@ var hints = map[string]string{
 
 	"SETTING_UNKNOWN":       `the settings are listed by: {mqadmin} config show`,
 	"SETTING_NEEDS_RESTART": `change it in the configuration file, then: broker restart`,
+	"LISTENER_UNKNOWN":      `the listeners are listed by: {mqadmin} listener show`,
+	"LISTENER_EXISTS":       `to replace it, delete it first: {mqadmin} listener delete`,
+	"PLUGIN_UNKNOWN":        `the plugins are listed by: {mqadmin} plugin show --internal`,
+	"LOGGER_UNKNOWN":        `the loggers are listed by: {mqadmin} log show config`,
+	"TRACE_RUNNING":         `end it first: {mqadmin} trace stop_all`,
 }
 
 func hint(info *errdetails.ErrorInfo, program string) string {

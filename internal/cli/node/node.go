@@ -16,7 +16,7 @@ func New(f *command.Factory) *cobra.Command {
 	return command.NewGroup("node", "Look after the node that answers",
 		"Figures and liveness of one broker: the one whose socket or address is used.",
 		"  mqadmin node status",
-		newStatus(f, nil), newPing(f, nil))
+		newStatus(f, nil), newPing(f, nil), newStop(f, nil), newStart(f, nil), newUpgrade(nil))
 }
 
 func newStatus(f *command.Factory, runF func(context.Context) error) *cobra.Command {
