@@ -32,6 +32,7 @@ func walk(cmd *cobra.Command, fn func(*cobra.Command)) {
 
 func TestSanityOfTheTree(t *testing.T) {
 	flagName := regexp.MustCompile(`^[a-z][a-z0-9-_]*$`)
+	enum := regexp.MustCompile(`\{[a-z0-9_-]+(\|[a-z0-9_-]+)*\}`)
 	f, _, _ := clitest.Factory(t, &clitest.API{})
 	walk(newRoot(f), func(c *cobra.Command) {
 		path := c.CommandPath()
@@ -56,7 +57,7 @@ func TestSanityOfTheTree(t *testing.T) {
 				t.Errorf("%s: -%s is both %s and %s", path, fl.Shorthand, old, fl.Name)
 			}
 			short[fl.Shorthand] = fl.Name
-			if strings.HasPrefix(fl.Usage, "{") && fl.Name != "statename" && fl.Name != "deliver_mode" {
+			if enum.MatchString(fl.Usage) && fl.Name != "statename" && fl.Name != "deliver_mode" {
 				if _, ok := completion(c, fl.Name); !ok {
 					t.Errorf("%s: the values of --%s are not completed", path, fl.Name)
 				}
