@@ -125,7 +125,7 @@ func newRoot(f *command.Factory) *cobra.Command {
 			"--address. Arguments are written key=value, flags as usual; both may be mixed.",
 		"  mqadmin cluster show\n  mqadmin session show",
 		append([]*cobra.Command{
-			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), profile.New(f), newVersion(f), newExitCodes(),
+			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), profile.New(f), newVersion(f), newExitCodes(), newEnvironment(),
 			listener.New(f), log.New(f), plugin.New(f), tls.New(f), trace.New(f),
 		}, setting.New(f)...)...)
 	root.SilenceErrors, root.SilenceUsage = true, true
@@ -201,11 +201,28 @@ func newExitCodes() *cobra.Command {
 	}
 }
 
+// newEnvironment is a help topic: it runs nothing.
+func newEnvironment() *cobra.Command {
+	return &cobra.Command{
+		Use:   "environment",
+		Short: "Which environment variables count",
+		Long: "Environment variables; flags go before them, they before the context:\n" +
+			"  " + command.SocketEnv + "      path of the broker's admin socket, as --socket\n" +
+			"  " + command.AddressEnv + "     host:port of a broker's admin listener, as --address\n" +
+			"  " + command.TokenFileEnv + "  file with an API key, as --token-file\n" +
+			"  " + command.TokenEnv + "       an API key\n" +
+			"  " + command.ContextEnv + "     name of a context, as --context\n" +
+			"  XDG_CONFIG_HOME     where mqadmin/config.yaml with the contexts is; ~/.config if not set\n" +
+			"  NO_COLOR, FORCE_COLOR, CLICOLOR_FORCE, TERM=dumb\n" +
+			"                      whether --color=auto colours",
+	}
+}
+
 func newHelp(root *cobra.Command) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "help [command]...",
 		Short:   "Explain a command or topic",
-		Long:    "Explains a command, or a topic: exit-codes.",
+		Long:    "Explains a command, or a topic: exit-codes, environment.",
 		Example: "  mqadmin help cluster join\n  mqadmin help exit-codes",
 		RunE: func(_ *cobra.Command, words []string) error {
 			cmd, rest, err := root.Find(words)

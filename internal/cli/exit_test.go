@@ -6,7 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -16,7 +15,7 @@ import (
 )
 
 // TestEveryExitCode brings every documented exit code about, through the whole
-// command line; only that of a check is given by the answer of a fake.
+// command line.
 func TestEveryExitCode(t *testing.T) {
 	ping := func(err error) *clitest.API {
 		return &clitest.API{PingFunc: func() (*pb.PingNodeResponse, error) { return &pb.PingNodeResponse{Ready: true}, err }}
@@ -25,7 +24,6 @@ func TestEveryExitCode(t *testing.T) {
 		api  *clitest.API
 		line string
 		in   string // typed at a prompt; "" is no terminal
-		dial error
 		stop string // the signal that comes during the call
 	}{
 		command.ExitOK:          {api: ping(nil), line: "node ping"},
@@ -36,7 +34,11 @@ func TestEveryExitCode(t *testing.T) {
 		command.ExitUnreachable: {api: ping(status.Error(codes.Unavailable, "x")), line: "node ping"},
 		command.ExitTimeout:     {api: ping(status.Error(codes.DeadlineExceeded, "x")), line: "node ping"},
 		command.ExitRefused:     {api: &clitest.API{}, line: "session disconnect client-id=a -c", in: "n\n"},
-		command.ExitCheck:       {line: "node ping", dial: &command.Failure{Code: command.ExitCheck, Message: "not ready"}},
+		command.ExitCheck: {line: "cluster show --check", api: &clitest.API{
+			ShowClusterFunc: func(*pb.ShowClusterRequest) (*pb.ShowClusterResponse, error) {
+				return &pb.ShowClusterResponse{Members: []*pb.Member{{Node: "a@h"}}}, nil // without a majority
+			},
+		}},
 		command.ExitInterrupted: {line: "node ping", stop: "interrupt signal received"},
 		command.ExitTerminated:  {line: "node ping", stop: "terminated signal received"},
 	} {
@@ -48,9 +50,6 @@ func TestEveryExitCode(t *testing.T) {
 			}}
 		}
 		f, _, stderr := clitest.Factory(t, tc.api)
-		if tc.dial != nil {
-			f.Dial = func(context.Context) (grpc.ClientConnInterface, error) { return nil, tc.dial }
-		}
 		if tc.in != "" {
 			f.IO.In, f.IO.InTTY, f.IO.OutTTY = strings.NewReader(tc.in), true, true
 		}
