@@ -17,6 +17,11 @@ func (n nodeService) GetNodeStatus(ctx context.Context, _ *pb.GetNodeStatusReque
 	if err != nil {
 		return nil, err
 	}
+	return StatusToProto(st), nil
+}
+
+// StatusToProto is the answer to GetNodeStatus.
+func StatusToProto(st Status) *pb.GetNodeStatusResponse {
 	resp := &pb.GetNodeStatusResponse{
 		NumOnline:        st.NumOnline,
 		NumOffline:       st.NumOffline,
@@ -42,7 +47,7 @@ func (n nodeService) GetNodeStatus(ctx context.Context, _ *pb.GetNodeStatusReque
 			Type: l.Type, State: l.State, Address: l.Address, Port: int32(l.Port), Mountpoint: l.Mountpoint, MaxConnections: int32(min(l.MaxConnections, math.MaxInt32)),
 		})
 	}
-	return resp, nil
+	return resp
 }
 
 func (n nodeService) PingNode(ctx context.Context, _ *pb.PingNodeRequest) (*pb.PingNodeResponse, error) {

@@ -30,8 +30,9 @@ func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, boo
 		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
 		PeerTimeout: func() time.Duration { return b.live.config().Duration("cluster_ready_rpc_timeout") },
 		Keys:        b.keys, Audit: b.auditLog(), AuditReads: b.cfg.Flag("log.audit.reads"),
-		MaxCalls:       b.cfg.Int("admin.max_concurrent_calls"),
-		MaxConnections: b.cfg.Int("admin.max_connections"),
+		MaxCalls:         b.cfg.Int("admin.max_concurrent_calls"),
+		MaxConnections:   b.cfg.Int("admin.max_connections"),
+		MetricsNamespace: b.cfg.String("prometheus_namespace"),
 	}
 }
 
@@ -154,6 +155,15 @@ func (a nodeAPI) Status(context.Context) (admin.Status, error) {
 		QueueDrop: v["queue_message_drop"], QueueUnhandled: v["queue_message_unhandled"],
 		NumSubscriptions: v["router_subscriptions"], NumRetained: v["retain_messages"],
 		MatchesLocal: v["router_matches_local"], MatchesRemote: v["router_matches_remote"],
+	}
+	st.Members = map[string]bool{}
+	for _, m := range b.cluster.Members().Members {
+		st.Members[m.Name] = m.Running
+	}
+	for _, l := range (readiness{b}).Listeners() {
+		st.Listeners = append(st.Listeners, admin.Listener{
+			Type: l.Type, State: l.Status, Address: l.Address, Port: l.Port, Mountpoint: l.Mountpoint, MaxConnections: l.MaxConnections,
+		})
 	}
 	st.NumOnline = int64(b.sessions.Connections())
 	b.queues.Each(func(i queue.Info) bool { st.NumQueued += int64(i.Pending); return true })

@@ -140,67 +140,12 @@ func (b *Broker) mqttAddresses() string {
 
 // pages returns what an http or https listener serves.
 func (b *Broker) pages(c *listener.Config) (http.Handler, error) {
+	modules := make([]web.Module, len(c.Modules))
+	for i, name := range c.Modules {
+		modules[i] = web.Module{Name: name, APIKey: b.cfg.HTTPAuth(c.Key.String(), name) == "apikey"}
+	}
 	return web.Handler(web.Config{
-		Node: b.name, Namespace: b.cfg.String("prometheus_namespace"), Modules: c.Modules,
+		Node: b.name, Namespace: b.cfg.String("prometheus_namespace"), Modules: modules, Registry: b.metrics,
 		Readiness: readiness{b}, Metrics: b.metrics, Status: statusPage{b}, Logger: b.log.With("part", "web"),
 	})
-}
-
-// readiness says whether a load balancer should send clients here.
-type readiness struct{ b *Broker }
-
-// Node implements web.Readiness.
-func (r readiness) Node() []string {
-	var why []string
-	if !r.b.router.Ready() {
-		why = append(why, "Routing tables are not loaded")
-	}
-	if s := r.b.settings.load(); !r.b.meta.Status().Quorum && !s.AllowRegister {
-		why = append(why, "No quorum")
-	}
-	return why
-}
-
-// Listeners implements web.Readiness.
-func (r readiness) Listeners() []web.Listener {
-	var out []web.Listener
-	for _, st := range r.b.listeners.List() {
-		out = append(out, web.Listener{
-			Type: st.Config.Type.Shown(), Status: string(st.State), Address: st.Address, Port: st.Port,
-			Mountpoint: st.Config.Mountpoint, MaxConnections: st.Config.MaxConnections,
-		})
-	}
-	return out
-}
-
-// Offline implements web.Readiness.
-func (r readiness) Offline() []string {
-	var out []string
-	for _, m := range r.b.cluster.Members().Members {
-		if !m.Running {
-			out = append(out, m.Name)
-		}
-	}
-	return out
-}
-
-// statusPage is this node's part of /status.json.
-type statusPage struct{ b *Broker }
-
-// Nodes implements web.Status.
-func (s statusPage) Nodes(ctx context.Context) []web.NodeStatus {
-	st, err := nodeAPI(s).Status(ctx)
-	if err != nil {
-		return nil
-	}
-	n := web.NodeStatus{
-		Name: st.Node, Online: st.NumOnline, Offline: st.NumOffline, MessagesIn: st.MsgIn, MessagesOut: st.MsgOut,
-		QueueIn: st.QueueIn, QueueOut: st.QueueOut, QueueDrop: st.QueueDrop, QueueUnhandled: st.QueueUnhandled,
-		Subscriptions: st.NumSubscriptions, Retained: st.NumRetained, MatchesLocal: st.MatchesLocal, MatchesRemote: st.MatchesRemote,
-		Version: st.Version, Members: map[string]bool{}, Listeners: readiness(s).Listeners(),
-	}
-	for _, m := range s.b.cluster.Members().Members {
-		n.Members[m.Name] = m.Running
-	}
-	return []web.NodeStatus{n}
 }

@@ -100,6 +100,16 @@ const clusterListener = "listener.vmq.clustering"
 // Listeners returns every configured listener, sorted by type and name.
 func (c *Config) Listeners() []Listener { return slices.Clone(c.listeners) }
 
+// HTTPAuth returns how requests to a module of an HTTP listener, such as
+// listener.http.default, are authenticated: noauth or apikey.
+func (c *Config) HTTPAuth(listener, module string) string {
+	general := "http_module." + module + ".auth.mode"
+	if own := listener + "." + general; c.IsSet(own) {
+		return c.Enum(own)
+	}
+	return c.Enum(general)
+}
+
 // Warnings returns what the operator should read at start: settings without
 // effect, and values that were perhaps not meant.
 func (c *Config) Warnings() []Warning { return slices.Clone(c.warnings) }

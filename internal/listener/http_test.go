@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/coder/websocket"
 	"github.com/pires/go-proxyproto"
@@ -61,6 +62,16 @@ func TestHTTP(t *testing.T) {
 	if err := bad.Start(Config{Key: Key{HTTP, "h"}}); err == nil {
 		t.Error("a listener without pages starts")
 	}
+}
+
+// A client that does not finish its request does not keep its connection.
+func TestHTTPSilence(t *testing.T) {
+	_, addr := start(t, Options{Handler: hello}, Config{Key: Key{HTTP, "h"}, HandshakeTimeout: 50 * time.Millisecond})
+	c := dial(t, "tcp", addr)
+	if _, err := io.WriteString(c, strings.TrimSuffix(get, "close\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	wantClosed(t, c)
 }
 
 func TestHTTPS(t *testing.T) {

@@ -104,6 +104,13 @@ const (
 	ModuleStatus  = "vmq_status_http"
 )
 
+// Module is one part of what a listener serves.
+type Module struct {
+	Name string
+	// APIKey demands a key of the module's scope with each request.
+	APIKey bool
+}
+
 // Config is what the pages need. Status may be nil: /status.json is not there
 // then.
 type Config struct {
@@ -116,8 +123,13 @@ type Config struct {
 	Status    Status
 	// Modules are what is served; others than the three above are not known and
 	// left out.
-	Modules []string
-	Logger  *slog.Logger
+	Modules []Module
+	// Keys check API keys; with nil there are none, so what needs one is
+	// refused to everybody.
+	Keys Keys
+	// Registry counts requests; optional.
+	Registry *metrics.Registry
+	Logger   *slog.Logger
 }
 
 // Limits of single pages.
@@ -131,58 +143,66 @@ func Handler(c Config) (http.Handler, error) {
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
-	h := &handler{Config: c}
+	h := &handler{Config: c, count: newCounters(c.Registry)}
 	mux := http.NewServeMux()
-	for module, add := range map[string]func(*http.ServeMux) error{
-		ModuleMetrics: h.addMetrics, ModuleHealth: h.addHealth, ModuleStatus: h.addStatus,
+	for _, known := range []struct {
+		name, scope string
+		routes      func() (map[string]http.Handler, error)
+	}{
+		{ModuleMetrics, "metrics", h.metricsRoutes}, {ModuleHealth, "health", h.healthRoutes}, {ModuleStatus, "status", h.statusRoutes},
 	} {
-		if slices.Contains(c.Modules, module) {
-			if err := add(mux); err != nil {
-				return nil, err
+		i := slices.IndexFunc(c.Modules, func(m Module) bool { return m.Name == known.name })
+		if i < 0 {
+			continue
+		}
+		routes, err := known.routes()
+		if err != nil {
+			return nil, err
+		}
+		for pattern, page := range routes {
+			if c.Modules[i].APIKey {
+				page = h.withKey(known.scope, page)
 			}
+			mux.Handle("GET "+pattern, page) // HEAD is among them
 		}
 	}
-	return secure(mux), nil
+	return h.bounded(mux), nil
 }
 
-func (h *handler) addMetrics(mux *http.ServeMux) error {
+func (h *handler) metricsRoutes() (map[string]http.Handler, error) {
 	registry := prometheus.NewRegistry()
 	if err := registry.Register(&collector{node: h.Node, namespace: h.Namespace, metrics: h.Metrics}); err != nil {
-		return fmt.Errorf("registering metrics: %w", err)
+		return nil, fmt.Errorf("registering metrics: %w", err)
 	}
-	mux.Handle("GET /metrics", promhttp.HandlerFor(nodeFirst(registry), promhttp.HandlerOpts{
+	return map[string]http.Handler{"/metrics": promhttp.HandlerFor(nodeFirst(registry), promhttp.HandlerOpts{
 		ErrorLog:            promLog{h.Logger},
 		ErrorHandling:       promhttp.ContinueOnError, // one bad sample hides no other
 		MaxRequestsInFlight: maxScrapes,
-	}))
-	return nil
+	})}, nil
 }
 
-func (h *handler) addHealth(mux *http.ServeMux) error {
-	mux.HandleFunc("GET /health", h.health)
-	mux.HandleFunc("GET /health/ping", h.ping)
-	mux.HandleFunc("GET /health/listeners", h.listeners)
-	mux.HandleFunc("GET /health/listeners_full_cluster", h.cluster)
-	return nil
+func (h *handler) healthRoutes() (map[string]http.Handler, error) {
+	return map[string]http.Handler{
+		"/health":                        http.HandlerFunc(h.health),
+		"/health/ping":                   http.HandlerFunc(h.ping),
+		"/health/listeners":              http.HandlerFunc(h.listeners),
+		"/health/listeners_full_cluster": http.HandlerFunc(h.cluster),
+	}, nil
 }
 
-func (h *handler) addStatus(mux *http.ServeMux) error {
-	if h.Status != nil {
-		mux.HandleFunc("GET /status.json", h.status)
+func (h *handler) statusRoutes() (map[string]http.Handler, error) {
+	if h.Status == nil {
+		return nil, nil
 	}
-	return nil
+	routes := pageRoutes()
+	routes["/status.json"] = http.HandlerFunc(h.status)
+	return routes, nil
 }
 
-// secure adds the headers that keep answers out of frames and caches.
-func secure(next http.Handler) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("X-Content-Type-Options", "nosniff")
-		w.Header().Set("Cache-Control", "no-store")
-		next.ServeHTTP(w, r)
-	})
+type handler struct {
+	Config
+	count counters
 }
-
-type handler struct{ Config }
 
 // ping answers while the process does.
 func (h *handler) ping(w http.ResponseWriter, _ *http.Request) { h.answer(w, "reasons", nil) }

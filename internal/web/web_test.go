@@ -35,7 +35,7 @@ func newHandler(t *testing.T, c Config) http.Handler {
 		c.Metrics = metrics.New()
 	}
 	if c.Modules == nil {
-		c.Modules = []string{ModuleMetrics, ModuleHealth, ModuleStatus}
+		c.Modules = []Module{{Name: ModuleMetrics}, {Name: ModuleHealth}, {Name: ModuleStatus}}
 	}
 	h, err := Handler(c)
 	if err != nil {
@@ -182,9 +182,11 @@ func TestOtherRequests(t *testing.T) {
 }
 
 func TestModules(t *testing.T) {
-	all := map[string]string{ModuleMetrics: "/metrics", ModuleHealth: "/health", ModuleStatus: "/status.json"}
+	all := map[string]string{
+		ModuleMetrics: "/metrics", ModuleHealth: "/health", ModuleStatus: "/status.json",
+	}
 	for module := range all {
-		h := newHandler(t, Config{Readiness: &fake{}, Status: &fake{}, Modules: []string{"vmq_http_mgmt_api", module}})
+		h := newHandler(t, Config{Readiness: &fake{}, Status: &fake{}, Modules: []Module{{Name: "vmq_http_mgmt_api"}, {Name: module}}})
 		for m, path := range all {
 			want := http.StatusNotFound
 			if m == module {
