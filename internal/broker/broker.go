@@ -268,6 +268,7 @@ func (b *Broker) Run(ctx context.Context, serving func(string)) error {
 		return err
 	}
 	b.queues.Start()
+	b.exportMetrics(serve, group)
 	b.awaitQuorum(ctx)
 	if err := b.startListeners(); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mqadmin/mqadmin/internal/apikey"
 	"github.com/mqadmin/mqadmin/internal/listener"
 )
 
@@ -79,6 +80,49 @@ func TestHTTPPages(t *testing.T) {
 		if status, body := curl(t, url+path); strings.TrimSpace(status+" "+body) != want {
 			t.Errorf("%s with a suspended listener: %s %s", path, status, body)
 		}
+	}
+}
+
+// Keys open what they are for, on the listener whose settings ask for them: its
+// own go before those of all listeners. Whoever tries too many waits.
+func TestHTTPKeys(t *testing.T) {
+	b := serveBroker(t, "http_module.vmq_metrics_http.auth.mode = apikey", "http_module.vmq_health_http.auth.mode = apikey",
+		"listener.http.default.http_module.vmq_health_http.auth.mode = noauth", "listener.http.default.http_module.vmq_status_http.auth.mode = apikey",
+		"listener.http.all = 127.0.0.1:0", "admin.max_failed_logins = 3")
+	own, all := "http://"+addressOf(t, b, "listener.http.default"), "http://"+addressOf(t, b, "listener.http.all")
+	secret := func(scope string) string {
+		t.Helper()
+		s, _, err := b.keys.Create(t.Context(), apikey.Request{Scope: scope})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	metricsKey, statusKey := secret(apikey.Metrics), secret(apikey.Status)
+	for _, c := range []struct {
+		url  string
+		args []string
+		want string
+	}{
+		{own + "/metrics", []string{"--user", metricsKey + ":"}, "200"},
+		{all + "/metrics", []string{"--header", "x-api-key: " + metricsKey}, "200"},
+		{own + "/health", nil, "200"},
+		{all + "/health", nil, "401"},
+		{own + "/status.json", []string{"--user", statusKey + ":any"}, "200"},
+		{own + "/status", []string{"--user", statusKey + ":"}, "200"},
+		{own + "/status.json", nil, "401"},
+		{all + "/status.json", nil, "200"},
+		{own + "/metrics", []string{"--user", statusKey + ":"}, "401"},
+		{own + "/metrics", []string{"--user", "wrong:"}, "401"},
+		{own + "/metrics", []string{"--user", "wrong:"}, "401"},
+		{own + "/metrics", []string{"--user", metricsKey + ":"}, "429"},
+	} {
+		if status, body := curl(t, append(c.args, c.url)...); status != c.want {
+			t.Errorf("%s %q: %s %.200s", c.url, c.args, status, body)
+		}
+	}
+	if n := metric(b, "http_requests_refused"); n != 6 {
+		t.Errorf("%d refusals counted", n)
 	}
 }
 

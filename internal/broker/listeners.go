@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/mqadmin/mqadmin/internal/apikey"
 	"github.com/mqadmin/mqadmin/internal/config"
 	"github.com/mqadmin/mqadmin/internal/hook"
 	"github.com/mqadmin/mqadmin/internal/listener"
@@ -145,7 +146,19 @@ func (b *Broker) pages(c *listener.Config) (http.Handler, error) {
 		modules[i] = web.Module{Name: name, APIKey: b.cfg.HTTPAuth(c.Key.String(), name) == "apikey"}
 	}
 	return web.Handler(web.Config{
-		Node: b.name, Namespace: b.cfg.String("prometheus_namespace"), Modules: modules, Registry: b.metrics,
+		Node: b.name, Namespace: b.cfg.String("prometheus_namespace"), Modules: modules, Keys: httpKeys{b.keys}, Registry: b.metrics,
 		Readiness: readiness{b}, Metrics: b.metrics, Status: statusPage{b}, Logger: b.log.With("part", "web"),
 	})
+}
+
+// httpKeys implements web.Keys.
+type httpKeys struct{ ring *apikey.Keyring }
+
+// Check implements web.Keys.
+func (k httpKeys) Check(remote, key, scope string) error {
+	_, err := k.ring.Check(remote, key, scope)
+	if errors.Is(err, apikey.ErrLimited) {
+		return fmt.Errorf("%w: %w", web.ErrLimited, err)
+	}
+	return err
 }

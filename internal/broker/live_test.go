@@ -32,12 +32,31 @@ func atConnect(value, field string) probe {
 	}}
 }
 
+// exported reads a field of what $SYS or Graphite ask for every second.
+func exported[S any](value, field string, settings func(*Broker) S) probe {
+	return probe{value, func(b *Broker) any { return reflect.ValueOf(settings(b)).FieldByName(field).Interface() }}
+}
+
 // probes has one for every setting that is said to take effect at run time.
 func probes(dir string) map[string]probe {
 	plugin := func(i int) func(*Broker) any {
 		return func(b *Broker) any { return b.plugins.all()[i].File() }
 	}
 	return map[string]probe{
+		"systree_enabled":                       exported("off", "Enabled", (*Broker).systreeSettings),
+		"systree_interval":                      exported("1m", "Interval", (*Broker).systreeSettings),
+		"systree_mountpoint":                    exported("mp", "Mountpoint", (*Broker).systreeSettings),
+		"systree_qos":                           exported("1", "QoS", (*Broker).systreeSettings),
+		"systree_retain":                        exported("on", "Retain", (*Broker).systreeSettings),
+		"graphite_enabled":                      exported("on", "Enabled", (*Broker).graphiteSettings),
+		"graphite_host":                         exported("192.0.2.1", "Host", (*Broker).graphiteSettings),
+		"graphite_port":                         exported("2004", "Port", (*Broker).graphiteSettings),
+		"graphite_interval":                     exported("1m", "Interval", (*Broker).graphiteSettings),
+		"graphite_connect_timeout":              exported("1m", "ConnectTimeout", (*Broker).graphiteSettings),
+		"graphite_reconnect_timeout":            exported("1m", "ReconnectTimeout", (*Broker).graphiteSettings),
+		"graphite_prefix":                       exported("site", "Prefix", (*Broker).graphiteSettings),
+		"graphite_api_key":                      exported("secret", "APIKey", (*Broker).graphiteSettings),
+		"graphite_include_labels":               exported("on", "IncludeLabels", (*Broker).graphiteSettings),
 		"allow_anonymous":                       atConnect("off", "AllowAnonymous"),
 		"allow_publish_during_netsplit":         atConnect("on", "AllowPublish"),
 		"allow_register_during_netsplit":        atConnect("on", "AllowRegister"),

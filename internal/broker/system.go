@@ -28,7 +28,7 @@ type System struct {
 	Listen func(network, address string) (net.Listener, error)
 	// ListenAdmin opens mqadmin's socket for the owner and a group.
 	ListenAdmin func(path, group string) (net.Listener, error)
-	// Dial reaches the cluster port of another node.
+	// Dial reaches the cluster port of another node, and Graphite.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	// Secret stretches the cookie, which is slow on purpose.
 	Secret func(cookie string) peer.Secret

@@ -1,7 +1,12 @@
 package clustertest_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +42,9 @@ func TestJoin(t *testing.T) {
 // TestThreeNodes runs what leaves the cluster as it was on one cluster.
 func TestThreeNodes(t *testing.T) {
 	skipShort(t)
-	nodes := startCluster(t, 3)
+	nodes := startCluster(t, 3, "systree_interval = 1s")
+	t.Run("status page", func(t *testing.T) { statusOfAll(t, nodes) })
+	t.Run("systree", func(t *testing.T) { sysAcross(t, nodes) })
 	for _, from := range versions() {
 		for _, to := range versions() {
 			t.Run(fmt.Sprintf("publish from %d to %d", from, to), func(t *testing.T) { publishAcross(t, nodes, from, to) })
@@ -48,6 +55,56 @@ func TestThreeNodes(t *testing.T) {
 		t.Run(fmt.Sprintf("move offline %d", from), func(t *testing.T) { moveOffline(t, nodes, from) })
 		t.Run(fmt.Sprintf("disconnect %d", from), func(t *testing.T) { disconnectAcross(t, nodes, from) })
 	}
+}
+
+// statusOfAll asks one node about all: itself first, each with its listeners and
+// whom it reaches.
+func statusOfAll(t *testing.T, nodes []*clustertest.Node) {
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://"+nodes[1].HTTP+"/status.json", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []map[string]struct {
+		Members   []map[string]bool `json:"mystatus"`
+		Listeners []any             `json:"listeners"`
+	}
+	if err := json.Unmarshal(body, &got); err != nil || len(got) != 1 {
+		t.Fatalf("%v: %s", err, body)
+	}
+	if !strings.HasPrefix(string(body), fmt.Sprintf("[{%q:", nodes[1].Name)) {
+		t.Errorf("the node that answers is not first: %s", body)
+	}
+	for _, n := range nodes {
+		st := got[0][n.Name]
+		if len(st.Listeners) != 2 || len(st.Members) != 1 || len(st.Members[0]) != len(nodes) {
+			t.Errorf("%s: %+v", n.Name, st)
+		}
+		for member, up := range st.Members[0] {
+			if !up {
+				t.Errorf("%s does not reach %s", n.Name, member)
+			}
+		}
+	}
+}
+
+// sysAcross watches another node's $SYS topics.
+func sysAcross(t *testing.T, nodes []*clustertest.Node) {
+	sub := connect(t, who{Addr: nodes[2].MQTT, ID: "watcher", Version: 4})
+	sub.subscribe(t, "$SYS/"+nodes[0].Name+"/system/process/count", 0)
+	m := sub.take(t, 1)[0]
+	if n, err := strconv.Atoi(m.Payload); err != nil || n <= 0 {
+		t.Errorf("%s %q", m.Topic, m.Payload)
+	}
+	sub.close()
 }
 
 // publishAcross sends at every QoS both ways between two nodes.

@@ -78,7 +78,7 @@ func TestSeed(t *testing.T) {
 		for _, w := range c.Warnings() {
 			warned = append(warned, w.Key)
 		}
-		if d := cmp.Diff([]string{"erlang.async_threads", "listener.nr_of_acceptors", "systree_enabled", "systree_interval"}, warned); d != "" {
+		if d := cmp.Diff([]string{"erlang.async_threads", "listener.nr_of_acceptors"}, warned); d != "" {
 			t.Error(d)
 		}
 		o, err := c.Logging()

@@ -2,6 +2,7 @@ package config
 
 import (
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/mqadmin/mqadmin/internal/logging"
@@ -35,8 +36,8 @@ func adminSettings() []Setting {
 		{Key: "admin.max_connections", Type: TypeInt, Min: 1, Max: 1 << 20, Default: "1000", Doc: "How many connections each of the two may have; further ones wait."},
 		{Key: "admin.max_failed_logins", Type: TypeInt, Min: 0, Max: 1 << 20, Default: "10", Doc: "How many wrong or expired API keys an address may send in a minute before it is refused; 0 is no limit. It goes for admin.listener and for HTTP."},
 		{Key: "max_api_keys", Type: TypeInt, Min: 1, Max: 1 << 20, Default: "1000", Doc: "How many API keys there may be."},
-		{Key: "http_modules", Type: TypeList, Default: "[vmq_metrics_http,vmq_http_mgmt_api,vmq_status_http,vmq_health_http,vmq_http_v2_api]", Doc: "What HTTP listeners serve unless they say otherwise. The management API is not part of this version and is left out."},
-		{Key: "http_module.$name.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "noauth", Status: Refused, Reason: "API keys for HTTP come with a later version, and what should be protected is not served without them", Doc: "How requests to one HTTP module are authenticated."},
+		{Key: "http_modules", Type: TypeList, Default: "[vmq_metrics_http,vmq_http_mgmt_api,vmq_status_http,vmq_health_http,vmq_http_v2_api]", Doc: "What HTTP listeners serve unless they say otherwise. The management APIs (vmq_http_mgmt_api, vmq_http_v2_api) are not part of this version and are left out."},
+		{Key: "http_module.$name.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "noauth", Doc: "How requests to one HTTP module (vmq_metrics_http, vmq_health_http, vmq_status_http) are authenticated: not at all, or with an API key of the scope metrics, health or status, as user name of HTTP Basic or in the header x-api-key. None of the three shows anything of a client."},
 		{Key: "http_module.vmq_http_mgmt_api.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to the management API are authenticated."},
 		{Key: "http_module.vmq_http_pub.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to publish over HTTP are authenticated."},
 		{Key: "http_module.vmq_http_v2_api.auth.mode", Type: TypeEnum, Words: []string{"noauth", "apikey"}, Default: "apikey", Status: NoEffect, Reason: modules, Doc: "How requests to the second management API are authenticated."},
@@ -49,25 +50,23 @@ func adminSettings() []Setting {
 }
 
 func metricSettings() []Setting {
-	systree := "$SYS topics come with a later version"
-	graphite := "Graphite comes with a later version; /metrics serves Prometheus"
 	return []Setting{
-		{Key: "systree_enabled", Type: TypeFlag, Default: on, Runtime: true, Status: NotYet, Reason: systree, Doc: "Publish metrics on $SYS/<node>/…"},
-		{Key: "systree_interval", Type: TypeDuration, Default: "20000", Runtime: true, Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "How often $SYS topics are published."},
-		{Key: "systree_mountpoint", Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "Mountpoint of $SYS messages."},
-		{Key: "systree_qos", Type: TypeInt, Min: 0, Max: 2, Default: "0", Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "QoS of $SYS messages."},
-		{Key: "systree_retain", Type: TypeFlag, Default: off, Needs: "systree_enabled", Status: NotYet, Reason: systree, Doc: "Retain $SYS messages."},
+		{Key: "systree_enabled", Type: TypeFlag, Default: on, Runtime: true, Doc: "Publish this node's metrics on $SYS/<node>/…, where each _ of a metric's name is a level: $SYS/VerneMQ@10.0.0.1/mqtt/publish/received. Nobody gets them who has not subscribed, and clients cannot publish there."},
+		{Key: "systree_interval", Type: TypeDuration, Form: "a number of milliseconds or a duration such as 90s, of 100 ms or more", check: checkInterval, Default: "20000", Runtime: true, Needs: "systree_enabled", Doc: "How often $SYS topics are published; the first time a second after the start. A round is left out while messages of the one before are on their way, and counted in systree_rounds_skipped."},
+		{Key: "systree_mountpoint", Runtime: true, Needs: "systree_enabled", Doc: "Mountpoint of $SYS messages; clients of others do not see them."},
+		{Key: "systree_qos", Type: TypeInt, Min: 0, Max: 2, Default: "0", Runtime: true, Needs: "systree_enabled", Doc: "QoS of $SYS messages."},
+		{Key: "systree_retain", Type: TypeFlag, Default: off, Runtime: true, Needs: "systree_enabled", Doc: "Retain $SYS messages, so that who subscribes has values at once. Each value of each node is then replicated to all nodes, every systree_interval."},
 		{Key: "systree_reg_view", Default: "vmq_reg_trie", Status: NoEffect, Reason: "there is one routing index", Doc: "Routing view of $SYS messages."},
 		{Key: "prometheus_namespace", Default: "vernemq_", Doc: "Prefix of every metric's name on /metrics; \"\" is none."},
-		{Key: "graphite_enabled", Type: TypeFlag, Default: off, Runtime: true, Status: NotYet, Reason: graphite, Doc: "Push metrics to Graphite."},
-		{Key: "graphite_host", Default: "localhost", Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Graphite's host."},
-		{Key: "graphite_port", Type: TypeInt, Min: 1, Max: 65535, Default: "2003", Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Graphite's port for plain text."},
-		{Key: "graphite_interval", Type: TypeDuration, Default: "20000", Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "How often metrics are pushed."},
-		{Key: "graphite_connect_timeout", Type: TypeDuration, Default: "5000", Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "How long connecting may take."},
-		{Key: "graphite_reconnect_timeout", Type: TypeDuration, Default: "15000", Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "How long to wait before connecting again."},
-		{Key: "graphite_prefix", Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Prefix of every metric's path."},
-		{Key: "graphite_api_key", Secret: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "API key in front of the prefix, for hosted Graphite."},
-		{Key: "graphite_include_labels", Type: TypeFlag, Default: off, Runtime: true, Needs: "graphite_enabled", Status: NotYet, Reason: graphite, Doc: "Push one line for each value of a label too."},
+		{Key: "graphite_enabled", Type: TypeFlag, Default: off, Runtime: true, Doc: "Push this node's metrics to Graphite, in its format for plain text over TCP. Each _ of a metric's name is a dot: mqtt.publish.received."},
+		{Key: "graphite_host", Default: "localhost", Runtime: true, Needs: "graphite_enabled", Doc: "Graphite's host."},
+		{Key: "graphite_port", Type: TypeInt, Min: 1, Max: 65535, Default: "2003", Runtime: true, Needs: "graphite_enabled", Doc: "Graphite's port for plain text."},
+		{Key: "graphite_interval", Type: TypeDuration, Form: "a number of milliseconds or a duration such as 90s, of 100 ms or more", check: checkInterval, Default: "20000", Runtime: true, Needs: "graphite_enabled", Doc: "How often metrics are pushed. What cannot be pushed is not kept."},
+		{Key: "graphite_connect_timeout", Type: TypeDuration, Form: "a number of milliseconds or a duration such as 90s, of 100 ms or more", check: checkInterval, Default: "5000", Runtime: true, Needs: "graphite_enabled", Doc: "How long connecting, and writing one push, may take."},
+		{Key: "graphite_reconnect_timeout", Type: TypeDuration, Form: "a number of milliseconds or a duration such as 90s, of 100 ms or more", check: checkInterval, Default: "15000", Runtime: true, Needs: "graphite_enabled", Doc: "How long to wait before connecting again after an error, give or take a quarter. It doubles with each attempt that fails, up to eight times as long."},
+		{Key: "graphite_prefix", Runtime: true, Needs: "graphite_enabled", Doc: "Prefix of every metric's path. Nodes that push to one Graphite need one each, or their values mix."},
+		{Key: "graphite_api_key", Secret: true, Runtime: true, Needs: "graphite_enabled", Doc: "API key in front of the prefix, for hosted Graphite."},
+		{Key: "graphite_include_labels", Type: TypeFlag, Default: off, Runtime: true, Needs: "graphite_enabled", Doc: "Push, beside the sum of each metric, one line for each combination of its labels, which follow the name: mqtt.puback.sent.mqtt_version_5.reason_code_success."},
 	}
 }
 
@@ -152,6 +151,10 @@ func checkNodeName(v any) bool {
 	name, host, ok := strings.Cut(v.(string), "@")
 	return ok && name != "" && host != "" && !strings.ContainsAny(host, "@ /") && !strings.ContainsAny(name, " \t")
 }
+
+// checkInterval keeps work that is done again and again from being done all the
+// time.
+func checkInterval(v any) bool { return v.(time.Duration) >= 100*time.Millisecond }
 
 func checkTopicName(v any) bool {
 	s := v.(string)

@@ -223,6 +223,7 @@ func TestValues(t *testing.T) {
 		{"systree_interval", "99999999999999999w", nil},
 		{"systree_interval", "9223372036854775807", nil},
 		{"systree_interval", "s", nil},
+		{"graphite_interval", "100", 100 * time.Millisecond},
 		{"persistent_client_expiration", "1m", 28 * 24 * time.Hour},
 		{"persistent_client_expiration", "1y", 48 * 7 * 24 * time.Hour},
 		{"persistent_client_expiration", "never", Never},
@@ -325,4 +326,21 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("printed and read again it is another configuration:\n%s\n%s", b.String(), second.String())
 		}
 	})
+}
+
+// What is done again and again is not done all the time, and no metric of VerneMQ
+// waits for a later version.
+func TestMetricSettings(t *testing.T) {
+	for _, key := range []string{"systree_interval", "graphite_interval", "graphite_connect_timeout", "graphite_reconnect_timeout"} {
+		for text, ok := range map[string]bool{"0": false, "99": false, "100": true, "0s": false, "1h": true} {
+			if _, err := Parse("x.conf", []byte(key+" = "+text+"\n"), Options{}); (err == nil) != ok {
+				t.Errorf("%s = %s: %v", key, text, err)
+			}
+		}
+	}
+	for _, s := range metricSettings() {
+		if s.Status != Works && s.Key != "systree_reg_view" {
+			t.Errorf("%s is %v", s.Key, s.Status)
+		}
+	}
 }

@@ -40,9 +40,17 @@ func NewHost(m *Manager) *Host {
 // Publish routes a message as if a client had been allowed to publish it; done
 // is called once, when every destination has it.
 func (h *Host) Publish(m *message.Message, done func(error)) {
+	h.publish(m, h.m.cfg.Settings().AllowPublish, done)
+}
+
+// PublishAlways is Publish for what the broker itself says: without a majority
+// too, whatever allow_publish_during_netsplit is.
+func (h *Host) PublishAlways(m *message.Message, done func(error)) { h.publish(m, true, done) }
+
+func (h *Host) publish(m *message.Message, allowNetsplit bool, done func(error)) {
 	msg := *m
 	msg.ID = h.m.cfg.NextID()
-	o := PublishOptions{AllowNetsplit: h.m.cfg.Settings().AllowPublish}
+	o := PublishOptions{AllowNetsplit: allowNetsplit}
 	h.m.cfg.Router.Publish(&msg, o, func(r PublishResult) { done(r.Err) })
 }
 

@@ -69,7 +69,7 @@ func (h *handler) withKey(scope string, next http.Handler) http.Handler {
 			return
 		case errors.Is(err, ErrLimited):
 			w.Header().Set("Retry-After", "60")
-			http.Error(w, err.Error(), http.StatusTooManyRequests)
+			http.Error(w, ErrLimited.Error(), http.StatusTooManyRequests)
 		default:
 			w.Header().Set("WWW-Authenticate", `Basic realm="VerneMQ"`)
 			http.Error(w, "an API key of the scope "+scope+" is needed", http.StatusUnauthorized)
