@@ -90,7 +90,7 @@ type Manager struct {
 
 // idLock keeps CONNECTs of one session one behind the other.
 type idLock struct {
-	mu     sync.Mutex
+	held   chan struct{} // full while somebody has it: for as long as a cluster answers
 	refs   int
 	newest *conn // the last that came; it takes the session from all before
 }
@@ -206,7 +206,7 @@ func (m *Manager) lock(id message.SessionID, c *conn) func() {
 	m.mu.Lock()
 	l := m.locks[id]
 	if l == nil {
-		l = &idLock{}
+		l = &idLock{held: make(chan struct{}, 1)}
 		m.locks[id] = l
 	}
 	l.refs++
@@ -214,9 +214,9 @@ func (m *Manager) lock(id message.SessionID, c *conn) func() {
 		l.newest = c
 	}
 	m.mu.Unlock()
-	l.mu.Lock()
+	l.held <- struct{}{}
 	unlock := func() {
-		l.mu.Unlock()
+		<-l.held
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		if l.refs--; l.refs == 0 {
