@@ -19,14 +19,16 @@ type Client struct {
 	Version byte
 	// Durable sessions outlive their connections.
 	Durable bool
-	// Slow clients acknowledge nothing while it is set.
-	Slow bool
-	c    *Cluster
+	// AckOnly is how many PUBLISHes it acknowledges on each connection; 0 for all,
+	// negative for none.
+	AckOnly int
+	c       *Cluster
 
 	mu      sync.Mutex
 	conn    *Conn
 	node    *Node
 	number  int // of connections so far
+	taken   int // PUBLISHes on this one
 	connack chan *packet.Connack
 	answers map[uint16]chan []packet.Reason
 	pid     uint16
@@ -113,6 +115,27 @@ func (cl *Client) TakeOver(n *Node) (present bool, err error) {
 	return cl.connect(n)
 }
 
+// Abort sends CONNECT and closes the connection at once.
+func (cl *Client) Abort(n *Node) error {
+	conn, err := cl.c.Net.dial(context.Background(), cl.c.clients, n.address())
+	if err != nil {
+		return err
+	}
+	cl.c.History.Add(cl.ID, "CONNECT to %s, and gone", n.Name)
+	cl.send(conn, cl.packet())
+	return conn.Close()
+}
+
+func (cl *Client) packet() *packet.Connect {
+	p := &packet.Connect{
+		Version: cl.Version, ClientID: cl.ID, CleanStart: !cl.Durable, ReceiveMaximum: 20, RequestProblem: true,
+	}
+	if cl.Version == 5 && cl.Durable {
+		p.SessionExpiry, p.HasSessionExpiry = message.NeverExpires, true
+	}
+	return p
+}
+
 func (cl *Client) connect(n *Node) (present bool, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), answerTime)
 	defer cancel()
@@ -124,6 +147,7 @@ func (cl *Client) connect(n *Node) (present bool, err error) {
 	cl.mu.Lock()
 	cl.conn, cl.node, cl.connack, cl.gone = conn, n, ack, gone
 	cl.number++
+	cl.taken = 0
 	cl.ends = append(cl.ends, conn)
 	cl.answers = map[uint16]chan []packet.Reason{}
 	number := cl.number
@@ -132,14 +156,8 @@ func (cl *Client) connect(n *Node) (present bool, err error) {
 	cl.c.open[conn] = true
 	cl.c.mu.Unlock()
 	cl.c.wg.Go(func() { cl.read(conn, number, gone) })
-	p := &packet.Connect{
-		Version: cl.Version, ClientID: cl.ID, CleanStart: !cl.Durable, ReceiveMaximum: 20, RequestProblem: true,
-	}
-	if cl.Version == 5 && cl.Durable {
-		p.SessionExpiry, p.HasSessionExpiry = message.NeverExpires, true
-	}
 	cl.c.History.Add(cl.ID, "CONNECT #%d to %s", number, n.Name)
-	cl.send(conn, p)
+	cl.send(conn, cl.packet())
 	select {
 	case a := <-ack:
 		cl.c.History.Add(cl.ID, "CONNACK #%d 0x%02X present=%v", number, byte(a.Reason), a.SessionPresent)
@@ -439,7 +457,7 @@ func (cl *Client) publish(conn *Conn, number int, p *packet.Publish) {
 	if p.QoS == 2 {
 		cl.have[p.PacketID] = true
 	}
-	if p.QoS == 0 || cl.Slow {
+	if cl.taken++; p.QoS == 0 || cl.AckOnly < 0 || cl.AckOnly > 0 && cl.taken > cl.AckOnly {
 		return
 	}
 	kind := packet.TypePuback

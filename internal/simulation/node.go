@@ -148,7 +148,17 @@ func (n *Node) open(o broker.Options) (*broker.Broker, error) {
 }
 
 // Running reports whether the broker runs.
-func (n *Node) Running() bool { return n.running != nil }
+func (n *Node) Running() bool { return n.running != nil && !n.running.over() }
+
+// over reports whether the broker has ended by itself, as one that has left.
+func (p *process) over() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // Parts are those of the running broker.
 func (n *Node) Parts() broker.Parts { return n.running.b.Parts() }
@@ -199,9 +209,24 @@ func (n *Node) Join(other *Node) error {
 	})
 }
 
+// Leave takes the node called name out of the cluster, with its queues; asked
+// of any node.
+func (n *Node) Leave(name string) error {
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	r := cluster.LeaveRequest{Node: name, KillSessions: true, Interval: time.Second, Timeout: time.Second}
+	_, err := n.Parts().Cluster.Leave(ctx, r, func(p cluster.LeaveProgress) {
+		n.c.History.Add(n.Name, "leave: %s", p.Text)
+	})
+	return err
+}
+
+// FullName is what the node is called in the cluster.
+func (n *Node) FullName() string { return n.Name + "@127.0.0.1" }
+
 // settled reports what the node still misses.
 func (n *Node) settled() error {
-	if n.running == nil {
+	if !n.Running() {
 		return nil
 	}
 	v := n.Parts().Cluster.Members()
@@ -213,7 +238,7 @@ func (n *Node) settled() error {
 	}
 	want := 0
 	for _, o := range n.c.Nodes {
-		if o.running != nil {
+		if o.Running() {
 			want++
 		}
 	}
