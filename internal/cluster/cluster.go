@@ -45,8 +45,9 @@ type Queues interface {
 	DeleteIf(id message.SessionID, accepted func(message.Epoch) bool) bool
 	// Idle starts the expiry of a session that was opened without a connection.
 	Idle(id message.SessionID, since time.Time)
-	// Moved forgets a session that another node has taken over completely.
-	Moved(id message.SessionID) bool
+	// Moved forgets a session that another node has taken over completely, as
+	// long as theirs agrees.
+	Moved(id message.SessionID, theirs func() bool) bool
 	Info(id message.SessionID) (queue.Info, bool)
 	Each(fn func(queue.Info) bool)
 	Mover
@@ -253,9 +254,10 @@ func (c *Cluster) sessionChanged(e meta.SessionChanged) {
 	}
 }
 
-// close ends the connection of a session here, if it has one.
+// close ends the connection of a session here, if it has one that the registry
+// does not know any more.
 func (c *Cluster) close(id message.SessionID, reason packet.Reason) {
-	c.cfg.Sessions.Disconnect(id, session.DisconnectOptions{Reason: reason})
+	c.cfg.Sessions.Disconnect(id, session.DisconnectOptions{Reason: reason, Only: c.goneOn(id)})
 }
 
 // drop removes what this node has of a session that was deleted, and nothing
@@ -264,7 +266,7 @@ func (c *Cluster) drop(s *meta.Session) {
 	if now, ok := c.cfg.Meta.Session(s.ID); ok && now.Owner == c.cfg.Self {
 		return // registered again meanwhile
 	}
-	c.moves.cancel(s.ID)
+	c.moves.cancel(s.ID, c.goneOn(s.ID))
 	c.cfg.Queues.Unexpect(s.ID)
 	own := c.cfg.Meta.Status().Cluster
 	deleted := func(e message.Epoch) bool { return e.Compare(s.Epoch, own) <= 0 }
@@ -273,14 +275,25 @@ func (c *Cluster) drop(s *meta.Session) {
 }
 
 // departed removes the queue of a session that went to another node, unless
-// that node still has to pull it.
+// that node still has to pull it. When this is called the session may have come
+// back: then what is here is its new stay's.
 func (c *Cluster) departed(s *meta.Session) {
-	c.moves.cancel(s.ID)
+	c.moves.cancel(s.ID, c.goneOn(s.ID))
 	if now, ok := c.cfg.Meta.Session(s.ID); !ok || now.Owner != c.cfg.Self {
 		c.cfg.Queues.Unexpect(s.ID)
 	}
-	if !c.holds(s) {
-		c.cfg.Queues.Moved(s.ID)
+	c.cfg.Queues.Moved(s.ID, func() bool {
+		now, ok := c.cfg.Meta.Session(s.ID)
+		return ok && now.Owner != c.cfg.Self && !c.holds(now)
+	})
+}
+
+// goneOn tells of a registration of a session here whether the session has gone
+// on without it.
+func (c *Cluster) goneOn(id message.SessionID) func(message.Epoch) bool {
+	return func(e message.Epoch) bool {
+		now, ok := c.cfg.Meta.Session(id)
+		return !ok || now.Owner != c.cfg.Self || !now.Is(e)
 	}
 }
 

@@ -126,7 +126,9 @@ func (f *fakeQueues) DeleteIf(id message.SessionID, _ func(message.Epoch) bool) 
 	return f.Delete(id)
 }
 
-func (f *fakeQueues) Moved(id message.SessionID) bool { return f.Delete(id) }
+func (f *fakeQueues) Moved(id message.SessionID, theirs func() bool) bool {
+	return theirs() && f.Delete(id)
+}
 
 func (f *fakeQueues) Info(id message.SessionID) (queue.Info, bool) {
 	f.mu.Lock()
@@ -155,12 +157,15 @@ func (f *fakeQueues) Session(id message.SessionID) (*message.SessionRecord, erro
 	return f.records[id], nil
 }
 
-func (f *fakeQueues) Take(_ context.Context, id message.SessionID, from uint64, limit int) (queue.Handed, error) {
+func (f *fakeQueues) Take(_ context.Context, id message.SessionID, from uint64, limit int, theirs func() bool) (queue.Handed, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	all, ok := f.entries[id]
 	if !ok {
 		return queue.Handed{}, queue.ErrNoSession
+	}
+	if !theirs() {
+		return queue.Handed{}, queue.ErrNotHanded
 	}
 	h := queue.Handed{Next: from}
 	if from == 0 {
@@ -180,9 +185,12 @@ func (f *fakeQueues) Take(_ context.Context, id message.SessionID, from uint64, 
 	return h, nil
 }
 
-func (f *fakeQueues) Confirm(_ context.Context, id message.SessionID, upTo uint64) error {
+func (f *fakeQueues) Confirm(_ context.Context, id message.SessionID, upTo uint64, theirs func() bool) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if !theirs() {
+		return queue.ErrNotHanded
+	}
 	var rest []queue.Stored
 	for _, e := range f.entries[id] {
 		if e.Seq >= upTo {

@@ -20,8 +20,10 @@ import (
 // Mover hands queues over and takes them in parts. Implemented by
 // queue.Manager.
 type Mover interface {
-	Take(ctx context.Context, id message.SessionID, from uint64, limit int) (queue.Handed, error)
-	Confirm(ctx context.Context, id message.SessionID, upTo uint64) error
+	// Take and Confirm touch nothing unless theirs, asked under the queue's lock,
+	// agrees: queue.ErrNotHanded.
+	Take(ctx context.Context, id message.SessionID, from uint64, limit int, theirs func() bool) (queue.Handed, error)
+	Confirm(ctx context.Context, id message.SessionID, upTo uint64, theirs func() bool) error
 	Import(id message.SessionID, h queue.Handed, mark queue.Mark, done func(error))
 	ImportMark(id message.SessionID, mark queue.Mark) (uint64, error)
 	ForgetMark(id message.SessionID, mark queue.Mark)
@@ -51,17 +53,20 @@ func (m *moves) nodeBack() <-chan struct{} {
 	return m.back
 }
 
-// moving is one session's move.
-type moving struct{ stop context.CancelFunc }
+// moving is one session's move to its registration of epoch.
+type moving struct {
+	epoch message.Epoch
+	stop  context.CancelFunc
+}
 
 // begin replaces the session's move, if one is running.
-func (m *moves) begin(id message.SessionID, stop context.CancelFunc) *moving {
+func (m *moves) begin(id message.SessionID, epoch message.Epoch, stop context.CancelFunc) *moving {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if old, ok := m.running[id]; ok {
 		old.stop()
 	}
-	n := &moving{stop}
+	n := &moving{epoch, stop}
 	m.running[id] = n
 	return n
 }
@@ -76,10 +81,12 @@ func (m *moves) end(id message.SessionID, n *moving) {
 	}
 }
 
-func (m *moves) cancel(id message.SessionID) {
+// cancel stops a session's move if over agrees with its epoch: who calls may
+// speak of a registration before that one.
+func (m *moves) cancel(id message.SessionID, over func(message.Epoch) bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n, ok := m.running[id]; ok {
+	if n, ok := m.running[id]; ok && over(n.epoch) {
 		n.stop()
 	}
 }
@@ -89,7 +96,7 @@ func (m *moves) cancel(id message.SessionID) {
 // that did not hand over what they have.
 func (c *Cluster) startMove(id message.SessionID, epoch message.Epoch) <-chan []message.NodeID {
 	ctx, cancel := context.WithCancel(c.ctx)
-	m := c.moves.begin(id, cancel)
+	m := c.moves.begin(id, epoch, cancel)
 	asked := make(chan []message.NodeID, 1)
 	var once sync.Once
 	c.wg.Go(func() {
@@ -197,7 +204,10 @@ func (c *Cluster) pull(ctx context.Context, s *meta.Session, src meta.Source) er
 			return c.strike(ctx, s.ID, src)
 		}
 		h.Next = max(h.Next, 1) // a part of inbound identifiers alone counts as well
-		if err := c.imported(ctx, s.ID, h, queue.Mark{Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next, Chained: len(s.Sources) > 1}); err != nil {
+		if err := c.imported(ctx, s.ID, h, queue.Mark{
+			Source: src.Node, Epoch: src.Epoch, From: next, Next: h.Next, Chained: len(s.Sources) > 1,
+			Inbound: src == s.Sources[len(s.Sources)-1] && src.Node == s.Previous,
+		}); err != nil {
 			return err
 		}
 		c.counters.moved.Add(len(h.Entries))
@@ -268,23 +278,46 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 	}
 	c := s.c
 	id := message.SessionID{Mountpoint: req.GetSession().GetMountpoint(), ClientID: req.GetSession().GetClientId()}
-	const overlay = 1 << 63 // an epoch given out without quorum is no index of Raft's
-	if req.GetEpoch()&overlay == 0 && c.cfg.Meta.Status().Quorum {
-		if err := c.cfg.Meta.WaitApplied(ctx, req.GetEpoch()); err != nil {
-			return nil, err
-		}
+	if err := c.awaitEpoch(ctx, req.GetEpoch()); err != nil {
+		return nil, status.Errorf(codes.Unavailable, "the session's move is not known here yet: %v", err)
 	}
 	owner, ok := c.cfg.Meta.Session(id)
 	if !ok || owner.Owner != who.Node {
 		return nil, status.Errorf(codes.FailedPrecondition, "%s does not own the session", who.Name)
 	}
-	c.close(id, takenOver)
+	resp, err := c.handOver(ctx, owner, req)
+	if errors.Is(err, queue.ErrNotHanded) {
+		return nil, status.Errorf(codes.FailedPrecondition, "%s does not own the session any more", who.Name)
+	}
+	return resp, err
+}
+
+// awaitEpoch waits, not for ever, until this node has applied a registration.
+func (c *Cluster) awaitEpoch(ctx context.Context, epoch uint64) error {
+	const overlay = 1 << 63 // an epoch given out without quorum is no index of Raft's
+	if epoch&overlay != 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, c.EnqueueTimeout())
+	defer cancel()
+	return c.cfg.Meta.WaitApplied(ctx, epoch)
+}
+
+// handOver deletes what the owner of a session has confirmed and returns the
+// next part. The session may go on, and even come back to this node, at any
+// moment: then nothing here is the caller's any more.
+func (c *Cluster) handOver(ctx context.Context, owner *meta.Session, req *clusterpb.PullRequest) (*clusterpb.PullResponse, error) {
+	id := owner.ID
+	theirs := func() bool {
+		now, ok := c.cfg.Meta.Session(id)
+		return ok && now.Owner == owner.Owner && now.Epoch == owner.Epoch
+	}
 	if req.GetConfirmed() > 0 {
-		if err := c.cfg.Queues.Confirm(ctx, id, req.GetConfirmed()); err != nil && !errors.Is(err, queue.ErrNoSession) {
+		if err := c.cfg.Queues.Confirm(ctx, id, req.GetConfirmed(), theirs); err != nil {
 			return nil, err
 		}
 	}
-	h, err := c.takePart(ctx, id, req)
+	h, err := c.takePart(ctx, id, req, theirs)
 	if err != nil || !drained(h) {
 		return handedTo(cutPart(h), req.GetConfirmed() == 0), err
 	}
@@ -293,23 +326,26 @@ func (s *service) Pull(ctx context.Context, req *clusterpb.PullRequest) (*cluste
 		return &clusterpb.PullResponse{Next: req.GetConfirmed(), Last: true, Unfinished: true}, ctx.Err()
 	}
 	// Once more: what came before the last mark is in the queue now.
-	if h, err = c.takePart(ctx, id, req); err != nil || !drained(h) {
+	if h, err = c.takePart(ctx, id, req, theirs); err != nil || !drained(h) {
 		return handedTo(cutPart(h), req.GetConfirmed() == 0), err
 	}
 	if len(l.absent) == 0 {
-		c.cfg.Queues.Moved(id) // the caller has everything on its disk
+		c.cfg.Queues.Moved(id, theirs) // the caller has everything on its disk
 	}
 	return &clusterpb.PullResponse{Next: req.GetConfirmed(), Last: true, Absent: l.absent}, nil
 }
 
 // takePart reads the part that a caller asks for; nothing when this node has no
 // queue of the session.
-func (c *Cluster) takePart(ctx context.Context, id message.SessionID, req *clusterpb.PullRequest) (queue.Handed, error) {
-	h, err := c.cfg.Queues.Take(ctx, id, req.GetConfirmed(), int(req.GetLimit()))
-	if errors.Is(err, queue.ErrNoSession) {
-		return queue.Handed{Next: req.GetConfirmed()}, nil
+func (c *Cluster) takePart(ctx context.Context, id message.SessionID, req *clusterpb.PullRequest, theirs func() bool) (queue.Handed, error) {
+	h, err := c.cfg.Queues.Take(ctx, id, req.GetConfirmed(), int(req.GetLimit()), theirs)
+	switch {
+	case !errors.Is(err, queue.ErrNoSession):
+		return h, err
+	case !theirs(): // the queue is about to be opened here
+		return h, queue.ErrNotHanded
 	}
-	return h, err
+	return queue.Handed{Next: req.GetConfirmed()}, nil
 }
 
 func drained(h queue.Handed) bool { return len(h.Entries) == 0 && len(h.Inbound) == 0 && !h.More }

@@ -49,7 +49,7 @@ func (e *absentError) Error() string {
 // node any more, whoever published it, and returns the members of which that
 // is not known.
 func (c *Cluster) passed(ctx context.Context, index uint64) (l laggards, err error) {
-	if index == 0 || !c.cfg.Meta.Status().Quorum {
+	if index == 0 {
 		return l, nil // matched without quorum: there is no order to wait for
 	}
 	ctx, cancel := context.WithTimeout(ctx, markTimeout)

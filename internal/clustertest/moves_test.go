@@ -43,7 +43,7 @@ func (f *traffic) publish(pub *client, i int, qos byte) {
 		}
 		p := fmt.Sprintf("%d-%d", i, n)
 		if err := pub.tryPublish(fmt.Sprintf("moves/%d", i), p, qos, false); err != nil {
-			f.failed <- fmt.Errorf("publisher %d: %w", i, err)
+			f.failed <- fmt.Errorf("publisher %d: %s: %w", i, p, err)
 			return
 		}
 		f.acked[i] = append(f.acked[i], p)

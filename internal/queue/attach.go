@@ -32,7 +32,9 @@ type Queue struct {
 	closed bool
 	gone   chan struct{} // closed when the manager does not know the queue any more
 	// draining: handed to another node. held: waits for other nodes' parts.
-	draining, held bool
+	// served: a connection has had it, whose client has told anew what it was
+	// publishing.
+	draining, held, served bool
 
 	pending fifo[*entry]
 	win     window
@@ -92,7 +94,7 @@ func (q *Queue) Attach(c Consumer, o Options) (*Attachment, error) {
 	}
 	old := q.detach()
 	q.configure(o)
-	q.att, q.draining = a, false
+	q.att, q.draining, q.served = a, false, true
 	q.offlineSince = time.Time{}
 	err := q.load()
 	if err != nil {

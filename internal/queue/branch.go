@@ -97,11 +97,26 @@ func (q *Queue) empty() error {
 // where several connections share a session, the next one may be another
 // client, whose packet identifiers mean other messages.
 func (q *Queue) forgetInbound() error {
+	n, err := q.deleteInbound()
+	q.m.inboundForgotten.Add(n)
+	return err
+}
+
+// dropAllInbound forgets which QoS 2 messages the client had not released when
+// the session left this node.
+func (q *Queue) dropAllInbound() error {
+	_, err := q.deleteInbound()
+	return err
+}
+
+// deleteInbound removes all inbound packet identifiers and returns how many
+// there were.
+func (q *Queue) deleteInbound() (n int, err error) {
 	on, err := q.m.cfg.Store.Inbound(q.id)
 	if err != nil {
-		return fmt.Errorf("reading inbound packet identifiers: %w", err)
+		return 0, fmt.Errorf("reading inbound packet identifiers: %w", err)
 	}
-	return q.store(func(b *msgstore.Batch) error {
+	err = q.store(func(b *msgstore.Batch) error {
 		for pid, in := range q.inbound {
 			on[pid] = msgstore.Inbound{ID: in.id}
 		}
@@ -110,9 +125,10 @@ func (q *Queue) forgetInbound() error {
 			b.DeleteInbound(q.id, pid)
 		}
 		q.inbound = nil
-		q.m.inboundForgotten.Add(len(on))
+		n = len(on)
 		return nil
 	})
+	return n, err
 }
 
 // mergeBranches brings into their sessions what the connections of shared

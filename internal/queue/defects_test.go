@@ -100,7 +100,7 @@ func TestImportGoesOnAfterRestart(t *testing.T) {
 	dst.open(o, true)
 	from := uint64(0)
 	for part := range 2 {
-		h, err := src.m.Take(t.Context(), sid, from, 3)
+		h, err := src.m.Take(t.Context(), sid, from, 3, yes)
 		src.must(err)
 		done := make(chan error, 1)
 		dst.m.Import(sid, h, Mark{Source: 2, From: from, Next: h.Next}, func(err error) { done <- err })

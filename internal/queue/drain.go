@@ -24,8 +24,10 @@ type Handed struct {
 
 // Take reads a part of the queue of id for its new owner, from the sequence
 // number from on (0: the beginning). The queue goes to state drain: its
-// connection ends with 0x8E, new messages are still accepted.
-func (m *Manager) Take(ctx context.Context, id message.SessionID, from uint64, limit int) (Handed, error) {
+// connection ends with 0x8E, new messages are still accepted. theirs is asked
+// under the queue's lock whether the session still is the new owner's; when it
+// has come back to this node meanwhile, the queue is left alone (ErrNotHanded).
+func (m *Manager) Take(ctx context.Context, id message.SessionID, from uint64, limit int, theirs func() bool) (Handed, error) {
 	q := m.Get(id)
 	if q == nil {
 		return Handed{}, ErrNoSession
@@ -33,12 +35,16 @@ func (m *Manager) Take(ctx context.Context, id message.SessionID, from uint64, l
 	if !q.stored {
 		return Handed{Next: from}, nil // a clean session has nothing to hand over
 	}
-	if h := q.hub.Load(); h != nil {
+	if h := q.hub.Load(); h != nil && theirs() {
 		if err := h.collapse(packet.SessionTakenOver); err != nil {
 			return Handed{}, err
 		}
 	}
 	q.mu.Lock()
+	if q.closed || !theirs() {
+		q.mu.Unlock()
+		return Handed{}, ErrNotHanded
+	}
 	q.draining = true
 	a := q.detach()
 	q.stopTimers()
@@ -91,8 +97,9 @@ func (q *Queue) flush(ctx context.Context) error {
 	}
 }
 
-// Confirm deletes what the new owner has stored: everything before upTo.
-func (m *Manager) Confirm(ctx context.Context, id message.SessionID, upTo uint64) error {
+// Confirm deletes what the new owner has stored: everything before upTo. See
+// Take for theirs.
+func (m *Manager) Confirm(ctx context.Context, id message.SessionID, upTo uint64, theirs func() bool) error {
 	q := m.Get(id)
 	if q == nil || !q.stored {
 		return nil
@@ -102,10 +109,13 @@ func (m *Manager) Confirm(ctx context.Context, id message.SessionID, upTo uint64
 		if err != nil {
 			return fmt.Errorf("reading the queue of %s: %w", id, err)
 		}
-		n := 0
+		n, refused := 0, false
 		done := make(chan error, 1)
 		q.commit(func(b *msgstore.Batch) func(error) {
-			for n < len(page) && page[n].Seq < upTo && !q.closed {
+			if refused = q.closed || !theirs(); refused {
+				return nil
+			}
+			for n < len(page) && page[n].Seq < upTo {
 				b.Dequeue(id, page[n].Seq)
 				q.handed(page[n])
 				n++
@@ -115,6 +125,9 @@ func (m *Manager) Confirm(ctx context.Context, id message.SessionID, upTo uint64
 			}
 			return func(err error) { done <- err }
 		})
+		if refused {
+			return ErrNotHanded
+		}
 		if n == 0 {
 			return nil
 		}
@@ -141,10 +154,11 @@ func (q *Queue) handed(s Stored) {
 	}
 }
 
-// Moved forgets a session that another node has taken over completely.
-func (m *Manager) Moved(id message.SessionID) bool {
+// Moved forgets a session that another node has taken over completely. See
+// Take for theirs.
+func (m *Manager) Moved(id message.SessionID, theirs func() bool) bool {
 	q := m.Get(id)
-	return q != nil && q.end(packet.SessionTakenOver, endMoved)
+	return q != nil && q.endIf(theirs, packet.SessionTakenOver, endMoved)
 }
 
 // Mark identifies a pull of one source: its parts are numbered by the source's
@@ -158,6 +172,9 @@ type Mark struct {
 	// Chained: the session has several sources. One of them may have imported
 	// what another, which did not hear of that, hands over as well.
 	Chained bool
+	// Inbound: the source was the owner before this node, so that the QoS 2
+	// messages that it names are those that the client has not released.
+	Inbound bool
 }
 
 func (k Mark) key(id message.SessionID) string {
@@ -200,6 +217,9 @@ func (m *Manager) Import(id message.SessionID, h Handed, mark Mark, done func(er
 			q.disk++
 		}
 		for pid, in := range h.Inbound {
+			if !mark.Inbound || q.served { // the client has used the identifier for another message since
+				break
+			}
 			in.Settling = false // the notes are where it was routed
 			b.PutInbound(id, pid, in)
 			q.knowInbound(pid, in)

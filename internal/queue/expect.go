@@ -94,7 +94,8 @@ func (m *Manager) deliverEarly(id message.SessionID, d Delivery, done func(error
 }
 
 // unpark ends what this node had of an expected session; its messages stay on
-// disk, where the queue that is about to be made finds them.
+// disk, where the queue that is about to be made finds them. What the client was
+// publishing when it was here is not: since then it has gone on elsewhere.
 func (m *Manager) unpark(id message.SessionID) error {
 	s := m.shardOf(id)
 	s.Lock()
@@ -110,12 +111,19 @@ func (m *Manager) unpark(id message.SessionID) error {
 	if h := q.hub.Load(); h != nil {
 		err = h.collapse(packet.SessionTakenOver)
 	}
-	err = errors.Join(err, q.flush(context.Background()))
+	if q.stored {
+		err = errors.Join(err, q.dropAllInbound())
+	}
 	q.mu.Lock()
 	a, first := q.att, !q.closed
 	q.att, q.closed = nil, true
 	q.stopTimers()
 	q.mu.Unlock()
+	// What was being enqueued has its number and must be on disk before the
+	// next queue counts on from there.
+	if q.stored {
+		err = errors.Join(err, q.flush(context.Background()))
+	}
 	if first {
 		close(q.gone)
 	}

@@ -79,7 +79,7 @@ func TestExpectedSessionGoesOn(t *testing.T) {
 	if err := <-done; !errors.Is(err, ErrNoSession) {
 		t.Errorf("early message: %v", err)
 	}
-	h, err := r.m.Take(t.Context(), sid, 0, 10)
+	h, err := r.m.Take(t.Context(), sid, 0, 10, yes)
 	if err != nil || len(h.Entries) != 1 {
 		t.Errorf("Take = %d entries, %v", len(h.Entries), err)
 	}

@@ -186,7 +186,7 @@ func TestShareMoves(t *testing.T) {
 		_, ka := r.attach(wide)
 		_, kb := r.attach(wide)
 		r.send(6)
-		h, err := r.m.Take(t.Context(), sid, 0, 100)
+		h, err := r.m.Take(t.Context(), sid, 0, 100, yes)
 		r.must(err)
 		var got []string
 		for _, s := range h.Entries {

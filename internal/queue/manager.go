@@ -130,7 +130,7 @@ func (m *Manager) restore() error {
 			ID: r.ID, Epoch: r.Epoch, Durable: true, Expiry: r.Expiry, UpperHalf: r.UpperHalf,
 			Subscriptions: r.Subscriptions, Options: m.cfg.Defaults(),
 		})
-		q.offlineSince = time.Now()
+		q.offlineSince, q.served = time.Now(), true
 		if r.OfflineSince != 0 {
 			q.offlineSince = time.UnixMilli(r.OfflineSince)
 		}

@@ -28,6 +28,8 @@ var (
 	ErrClosed = errors.New("queue is closed")
 	// ErrDetached: another connection has the queue, or none.
 	ErrDetached = errors.New("connection is not attached to the queue any more")
+	// ErrNotHanded: the queue is not to be handed over, or not any more.
+	ErrNotHanded = errors.New("queue is not for this node any more")
 	// ErrUnknownPacketID: the client acknowledged what was not sent to it.
 	ErrUnknownPacketID = errors.New("packet identifier is not in use")
 )

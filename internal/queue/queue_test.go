@@ -182,6 +182,9 @@ func (r *rig) drain(a *Attachment, c *consumer, want int) []string {
 	return got
 }
 
+// yes agrees that a queue is handed over.
+func yes() bool { return true }
+
 func numbers(from, to int) []string {
 	var s []string
 	for i := from; i <= to; i++ {
@@ -266,7 +269,7 @@ func TestMove(t *testing.T) {
 	mark := Mark{Source: 7, Epoch: message.Epoch{Cluster: 1, Index: 1}}
 	from := uint64(0)
 	for more := true; more; {
-		h, err := src.m.Take(t.Context(), sid, from, 4)
+		h, err := src.m.Take(t.Context(), sid, from, 4, yes)
 		src.must(err)
 		mark.From, mark.Next = from, h.Next
 		for range 2 { // the second is a repetition
@@ -274,13 +277,13 @@ func TestMove(t *testing.T) {
 			dst.m.Import(sid, h, mark, func(err error) { done <- err })
 			dst.must(<-done)
 		}
-		src.must(src.m.Confirm(t.Context(), sid, h.Next))
+		src.must(src.m.Confirm(t.Context(), sid, h.Next, yes))
 		from, more = h.Next, h.More
 	}
 	if i, _ := src.m.Info(sid); i.Pending != 0 || i.State != Drain {
 		t.Fatalf("source: %+v", i)
 	}
-	src.m.Moved(sid)
+	src.m.Moved(sid, yes)
 	dst.m.Release(sid)
 	c := newConsumer()
 	b, err := dst.m.Get(sid).Attach(c, o)

@@ -206,3 +206,22 @@ func TestVersion(t *testing.T) {
 	close(stop)
 	wg.Wait()
 }
+
+// TestFrameWaitsForItsMetadata: a node that applies metadata slowly takes no
+// frame that was matched at what it does not know yet: the session may be its
+// own from then on (P1).
+func TestFrameWaitsForItsMetadata(t *testing.T) {
+	w := newWorld(t, nil)
+	w.move(10, meta.Session{Owner: other, Since: 10})
+	waits := 0
+	w.meta.wait = func() error {
+		if waits++; waits < 3 {
+			return context.DeadlineExceeded
+		}
+		w.move(20, meta.Session{Owner: self, Since: 20, Sources: []meta.Source{{Node: other, Since: 10, Until: 20}}})
+		return nil
+	}
+	if here, on := w.frame(t, 20); here != 1 || on != 0 {
+		t.Errorf("%d copies here, %d sent on", here, on)
+	}
+}

@@ -59,16 +59,28 @@ func codeOf(err error) peer.Code {
 	return peer.CodeError
 }
 
+// awaitTries is how often await waits for EnqueueTimeout while there is quorum:
+// metadata that has been committed comes, however slow this node is.
+const awaitTries = 12
+
 // await holds the link until this node has applied the metadata at which the
 // sender matched the frame: a subscription that the sender saw must be seen
-// here too. Without quorum nothing is applied, so the wait is bounded.
+// here too, and a session that has just moved here gets what is its own from
+// then on. Meanwhile the sender keeps what follows, in its spool in the end.
+// Without quorum nothing is applied, and nothing waited for.
 func (r *Router) await(index uint64) {
-	if index <= r.cfg.Metadata.Applied() || !r.quorum.Load() {
-		return
-	}
-	ctx, cancel := context.WithTimeout(r.ctx, r.settings.Load().EnqueueTimeout)
-	defer cancel()
-	if err := r.cfg.Metadata.WaitApplied(ctx, index); err != nil && r.ctx.Err() == nil {
-		r.cfg.Logger.Warn("a frame was matched at metadata that this node has not applied in time", "index", index, "applied", r.cfg.Metadata.Applied())
+	for try := range awaitTries {
+		if index <= r.cfg.Metadata.Applied() || !r.quorum.Load() {
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.ctx, r.settings.Load().EnqueueTimeout)
+		err := r.cfg.Metadata.WaitApplied(ctx, index)
+		cancel()
+		if err == nil || r.ctx.Err() != nil {
+			return
+		}
+		if try == 0 {
+			r.cfg.Logger.Warn("a frame was matched at metadata that this node has not applied in time", "index", index, "applied", r.cfg.Metadata.Applied())
+		}
 	}
 }

@@ -96,11 +96,15 @@ type fakeMeta struct {
 	fail      error
 	hold      chan struct{} // not nil: SetRoute waits until it is closed
 	held      int           // how many wait
+	wait      func() error  // not nil: the answer of WaitApplied
 }
 
 func (f *fakeMeta) Applied() uint64 { f.mu.Lock(); defer f.mu.Unlock(); return f.index }
 
 func (f *fakeMeta) WaitApplied(ctx context.Context, index uint64) error {
+	if f.wait != nil {
+		return f.wait()
+	}
 	<-ctx.Done()
 	return ctx.Err()
 }
