@@ -55,7 +55,7 @@ func listen(network, address string) (net.Listener, error) {
 			os.Remove(address)
 		}
 	}
-	return net.Listen(network, address)
+	return listenSocket(network, address)
 }
 
 // startListeners opens the listeners of the settings, those for machines last.

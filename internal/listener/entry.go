@@ -12,9 +12,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
-	"github.com/mochi-mqtt/server/v2/listeners"
 	"github.com/pires/go-proxyproto"
 
 	"github.com/mqadmin/mqadmin/internal/metrics"
@@ -106,13 +106,29 @@ func (e *entry) open() error {
 		})
 		return nil
 	}
-	loop := listeners.NewNet(e.cfg.Key.String(), acc)
-	_ = loop.Init(e.log) // keeps the logger, nothing else
 	e.wg.Go(func() {
 		defer close(acc.ended)
-		loop.Serve(e.establish)
+		e.accept(acc)
 	})
 	return nil
+}
+
+// accept is the accept loop of listeners without HTTP. Where nothing has to be
+// waited for before MQTT begins, it goes there by itself: a goroutine, with the
+// stack that it needs, would cost more than what there is to do.
+func (e *entry) accept(acc *acceptor) {
+	handshakes := e.cfg.ProxyProtocol || e.secrets != nil
+	for {
+		c, err := acc.Accept()
+		if err != nil {
+			return
+		}
+		if _, socket := c.(syscall.Conn); socket && !handshakes {
+			e.establish(c)
+		} else {
+			go e.establish(c)
+		}
+	}
 }
 
 // webListener puts PROXY protocol and TLS over an acceptor for net/http, which
@@ -226,8 +242,8 @@ func (e *entry) forget(c net.Conn) {
 	}
 }
 
-// establish is mochi's callback: it runs on the connection's goroutine.
-func (e *entry) establish(_ string, c net.Conn) error {
+// establish brings a connection to where MQTT begins, and gives it to Serve.
+func (e *entry) establish(c net.Conn) {
 	ended := func() {
 		c.Close()
 		e.forget(c)
@@ -236,10 +252,9 @@ func (e *entry) establish(_ string, c net.Conn) error {
 	if err != nil {
 		e.reject(c.RemoteAddr(), err)
 		ended()
-		return nil
+		return
 	}
 	e.serve(conn, info, ended)
-	return nil
 }
 
 // reject counts a connection that never came to speak MQTT. It is logged at

@@ -14,6 +14,7 @@ import (
 	"math/big"
 	"net"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -31,10 +32,17 @@ type echo struct {
 func newEcho() *echo { return &echo{infos: make(chan *Info, 100), conns: make(chan net.Conn, 100)} }
 
 func (e *echo) serve(c net.Conn, i *Info, ended func()) {
-	defer ended()
 	e.infos <- i
 	e.conns <- c
-	_, _ = io.Copy(c, c)
+	echoes := func() {
+		defer ended()
+		_, _ = io.Copy(c, c)
+	}
+	if _, socket := c.(syscall.Conn); socket {
+		go echoes()
+	} else {
+		echoes()
+	}
 }
 
 // start returns a Manager with one listener and closes it at the end.

@@ -2,9 +2,7 @@
 // ws, wss and unix sockets for MQTT clients, http and https for machines, with
 // PROXY protocol, client certificates and a limit on connections. What comes in
 // for MQTT is handed to one func as a net.Conn, requests to an http.Handler;
-// nothing here knows MQTT. The accept loop of plain and TLS listeners is
-// mochi-mqtt's listeners.Net; its WebSocket listener binds by itself and keeps
-// no limits, so WebSockets are net/http and coder/websocket.
+// nothing here knows MQTT. WebSockets are net/http and coder/websocket.
 package listener
 
 import (

@@ -20,10 +20,10 @@ import (
 type Options struct {
 	// Listen opens a socket: net.Listen in the broker.
 	Listen func(network, address string) (net.Listener, error)
-	// Serve is called on a goroutine of its own and has the connection until it
-	// calls ended, which closes it. For tcp without PROXY protocol that may be
-	// after Serve has returned, and conn is what Listen's listener returned;
-	// other connections are over when it returns.
+	// Serve has the connection until it calls ended, which closes it. For tcp
+	// without PROXY protocol conn is what Listen's listener returned; if that is
+	// a socket (a syscall.Conn), Serve is called in the accept loop and must
+	// return at once. Other connections are over when it returns.
 	Serve func(conn net.Conn, info *Info, ended func())
 	// Refuse answers a connection beyond MaxConnections of a plain tcp listener
 	// within its deadline; nil closes it without an answer.

@@ -297,7 +297,7 @@ func TestAcceptErrorsDoNotEndTheListener(t *testing.T) {
 
 func TestCloseWaitsForServe(t *testing.T) {
 	entered, leave := make(chan struct{}), make(chan struct{})
-	m := New(Options{Listen: net.Listen, Serve: func(_ net.Conn, _ *Info, ended func()) { close(entered); <-leave; ended() }})
+	m := New(Options{Listen: net.Listen, Serve: func(_ net.Conn, _ *Info, ended func()) { close(entered); go func() { <-leave; ended() }() }})
 	if err := m.Start(Config{Key: tcpKey, Network: "tcp", Address: "127.0.0.1:0"}); err != nil {
 		t.Fatal(err)
 	}

@@ -65,7 +65,7 @@ func (s *Store) send(ctx context.Context, stream metapb.Meta_ForwardClient, dead
 		}
 	batches:
 		for {
-			for b := s.prop.take(); b != nil; b = s.prop.take() {
+			for b := s.prop.take(maxInFlight); b != nil; b = s.prop.take(maxInFlight) {
 				if err := stream.Send(&metapb.FromMember{Commands: b}); err != nil {
 					return err
 				}

@@ -75,7 +75,13 @@ func (s *Store) lead(ctx context.Context, n *node, ss *session) error {
 		}
 	}
 	for {
-		for b := s.prop.take(); b != nil; b = s.prop.take() {
+		// Alone, a second batch would only wait for the first one's sync, with
+		// fewer commands than it has afterwards.
+		limit := 1
+		if l.batcher.followers() {
+			limit = maxInFlight
+		}
+		for b := s.prop.take(limit); b != nil; b = s.prop.take(limit) {
 			l.batcher.submit(chunk{commands: b, fail: fail})
 		}
 		select {

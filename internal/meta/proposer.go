@@ -91,7 +91,9 @@ func (p *proposer) add(o *op, c *clock, maxOverlay int) error {
 	o.cmd.Stamp, o.cmd.Wall = c.now()
 	p.ops = append(p.ops, o)
 	signal(p.kick)
-	signal(p.wake)
+	if p.cutOff { // the run loop journals it
+		signal(p.wake)
+	}
 	return nil
 }
 
@@ -115,15 +117,15 @@ func (o *op) answer(r result) bool {
 	return true
 }
 
-// take returns the next batch for the leader, nil when there is none or enough
-// is in flight.
-func (p *proposer) take() [][]byte {
+// take returns the next batch for the leader, nil when there is none or as many
+// as limit are in flight.
+func (p *proposer) take(limit int) [][]byte {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for len(p.ends) > 0 && p.ends[0] < p.base {
 		p.ends = p.ends[1:]
 	}
-	if p.paused || p.fenced || len(p.ends) >= maxInFlight {
+	if p.paused || p.fenced || len(p.ends) >= limit {
 		return nil
 	}
 	var out [][]byte

@@ -26,6 +26,12 @@ func Append(b []byte, version byte, p Packet) []byte {
 		return append(b, byte(TypePingresp)<<4, 0)
 	case *Connect:
 		return appendConnect(b, p)
+	case *Connack:
+		return appendConnack(b, version, p)
+	case *Suback:
+		if version < V5 {
+			return appendSubackV3(b, p)
+		}
 	case *Disconnect:
 		if version < V5 {
 			return append(b, byte(TypeDisconnect)<<4, 0)

@@ -13,7 +13,7 @@ import (
 // information is allowed; lengths are checked here because they are not there.
 func appendCold(b []byte, version byte, p Packet) []byte {
 	m := packets.Packet{ProtocolVersion: version, Mods: packets.Mods{AllowResponseInfo: true}}
-	encode := coldEncoder(&m, version, p)
+	encode := coldEncoder(&m, p)
 	if encode == nil {
 		return b
 	}
@@ -27,12 +27,8 @@ func appendCold(b []byte, version byte, p Packet) []byte {
 // coldEncoder fills m from p and returns the method that encodes it. It names
 // the types itself because a call of p.Type would move every packet that is
 // given to Append to the heap.
-func coldEncoder(m *packets.Packet, version byte, p Packet) func(*bytes.Buffer) error {
+func coldEncoder(m *packets.Packet, p Packet) func(*bytes.Buffer) error {
 	switch p := p.(type) {
-	case *Connack:
-		m.FixedHeader.Type = byte(TypeConnack)
-		fillConnack(m, version, p)
-		return m.ConnackEncode
 	case *Subscribe:
 		m.FixedHeader.Type = byte(TypeSubscribe)
 		fillSubscribe(m, p)
@@ -43,9 +39,6 @@ func coldEncoder(m *packets.Packet, version byte, p Packet) func(*bytes.Buffer) 
 		m.ReasonCodes = make([]byte, len(p.Reasons))
 		for i, r := range p.Reasons {
 			m.ReasonCodes[i] = byte(r)
-			if version < V5 {
-				m.ReasonCodes[i] = SubackV3(r)
-			}
 		}
 		setProblem(&m.Properties, p.ReasonString, p.User)
 		return m.SubackEncode
@@ -107,38 +100,4 @@ func fillSubscribe(m *packets.Packet, s *Subscribe) {
 		m.Properties.SubscriptionIdentifier = []int{int(s.Subscriptions[0].Identifier)}
 	}
 	setProblem(&m.Properties, "", s.User)
-}
-
-func fillConnack(m *packets.Packet, version byte, c *Connack) {
-	m.SessionPresent = c.SessionPresent && !c.Reason.Failed() && version != V31 // [MQTT-3.2.2-6]; reserved in 3.1
-	m.ReasonCode = byte(c.Reason)
-	if version < V5 {
-		m.ReasonCode = ConnackV3(c.Reason)
-		return
-	}
-	receive := c.ReceiveMaximum
-	if receive == 65535 { // absence says the same
-		receive = 0
-	}
-	m.Properties = packets.Properties{
-		SessionExpiryInterval:     c.SessionExpiry,
-		SessionExpiryIntervalFlag: c.HasSessionExpiry,
-		ReceiveMaximum:            receive,
-		MaximumQos:                c.MaximumQoS,
-		MaximumQosFlag:            c.HasMaximumQoS,
-		RetainAvailableFlag:       c.NoRetain,
-		WildcardSubAvailableFlag:  c.NoWildcard,
-		SubIDAvailableFlag:        c.NoSubscriptionID,
-		SharedSubAvailableFlag:    c.NoShared,
-		MaximumPacketSize:         c.MaximumPacketSize,
-		AssignedClientID:          clip(c.AssignedClientID),
-		TopicAliasMaximum:         c.TopicAliasMaximum,
-		ServerKeepAlive:           c.ServerKeepAlive,
-		ServerKeepAliveFlag:       c.HasServerKeepAlive,
-		ResponseInfo:              clip(c.ResponseInfo),
-		ServerReference:           clip(c.ServerReference),
-		AuthenticationMethod:      clip(c.AuthMethod),
-		AuthenticationData:        c.AuthData[:min(len(c.AuthData), 65535)],
-	}
-	setProblem(&m.Properties, c.ReasonString, c.User)
 }

@@ -23,7 +23,7 @@ type conn struct {
 	m      *Manager
 	nc     net.Conn
 	l      *ListenerInfo
-	in     *input
+	in     input
 	dec    packet.Decoder
 	ended  func() // told when everything is over, may be nil
 	ctx    context.Context
@@ -94,8 +94,9 @@ type ending struct {
 }
 
 func newConn(m *Manager, nc net.Conn, l *ListenerInfo, ended func()) *conn {
-	c := &conn{m: m, nc: nc, l: l, ended: ended, in: newInput(nc), finished: make(chan struct{}), problemInfo: true}
+	c := &conn{m: m, nc: nc, l: l, ended: ended, finished: make(chan struct{}), problemInfo: true}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.in.init(nc)
 	c.set = m.cfg.Settings()
 	c.dec = packet.Decoder{Reuse: true, MaxLevels: c.set.TopicMaxDepth, MaxSize: packetLimit(c.set.MaxMessageSize)}
 	if n := packetLimit(c.set.MaxConnectSize); n > 0 && (c.dec.MaxSize == 0 || n < c.dec.MaxSize) {

@@ -300,14 +300,7 @@ func (c *conn) open(r *hook.Register, p *packet.Connect, reg Registration) packe
 
 // hold makes the session this connection's. From here on finish gives it back.
 func (c *conn) hold(q *queue.Queue, att *queue.Attachment) error {
-	stored := make(chan error, 1)
-	if c.will != nil {
-		att.SetWill(c.will, func(err error) { stored <- err })
-	} else {
-		att.ClearWill(nil) // of a former connection, if there is one
-		stored <- nil
-	}
-	err := <-stored
+	err := c.storeWill(att)
 	if err == nil {
 		c.startedAt = time.Now()
 		err = c.m.attach(c)
@@ -321,6 +314,18 @@ func (c *conn) hold(q *queue.Queue, att *queue.Attachment) error {
 	}
 	c.pending, c.q = att, q
 	return nil
+}
+
+// storeWill returns when the will is on disk, or that of a former connection
+// will be removed.
+func (c *conn) storeWill(att *queue.Attachment) error {
+	if c.will == nil {
+		att.ClearWill(nil)
+		return nil
+	}
+	stored := make(chan error, 1)
+	att.SetWill(c.will, func(err error) { stored <- err })
+	return <-stored
 }
 
 func (c *conn) queueOptions(p *packet.Connect) queue.Options {

@@ -71,7 +71,7 @@ func (c *conn) finish() {
 		c.leave(e)
 	}
 	close(c.finished)
-	<-c.out.over
+	c.out.await()
 	c.nc.Close()
 	c.in.release()
 }

@@ -29,10 +29,9 @@ const readBuffer = 16 << 10
 
 var readBuffers = sync.Pool{New: func() any { b := make([]byte, readBuffer); return &b }}
 
-func newInput(nc net.Conn) *input {
-	in := &input{nc: nc}
+func (in *input) init(nc net.Conn) {
+	in.nc = nc
 	in.prepare()
-	return in
 }
 
 // bytes returns what has been read and not consumed.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/hook"
@@ -131,14 +132,16 @@ func (m *Manager) open(i int) int {
 }
 
 // Serve has a connection until its end, closes it and calls ended, unless that is
-// nil. For a plain socket it returns when the first bytes have come, for others
-// at the end.
+// nil. For sockets it returns at once, for others (TLS, WebSocket) at the end.
 func (m *Manager) Serve(nc net.Conn, l *ListenerInfo, ended func()) {
 	c := m.admit(nc, l, ended)
+	_, socket := nc.(syscall.Conn)
 	switch {
 	case c == nil:
 	case c.in.raw != nil:
-		c.await()
+		go c.await()
+	case socket:
+		go c.turn()
 	default:
 		c.turn()
 	}

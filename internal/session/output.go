@@ -36,7 +36,7 @@ type output struct {
 	n      int                   // result of try
 
 	mu      sync.Mutex // guards what follows
-	space   sync.Cond  // control and acks have become shorter
+	space   sync.Cond  // control and acks have become shorter, or over
 	control []byte
 	acks    []*ackSlot // in the order of the PUBLISHes
 	pubacks int        // those of QoS 1 among acks
@@ -45,16 +45,12 @@ type output struct {
 	last    *ending       // write what is there, DISCONNECT, close
 	feeding chan struct{} // retained messages wait for room
 
-	// over is closed by the writer when it has written the last bytes; after
-	// that none is started any more.
-	over     chan struct{}
-	overOnce sync.Once
+	// over: the writer has written the last bytes, and none is started any
+	// more. space tells of it too.
+	over bool
 }
 
-func (o *output) init() {
-	o.space.L = &o.mu
-	o.over = make(chan struct{})
-}
+func (o *output) init() { o.space.L = &o.mu }
 
 // runWriter runs the writer; the connection's finish waits for its last run.
 // direct says that this is a reader, which must not wait for the client.
@@ -72,7 +68,21 @@ func (c *conn) runWriter(direct bool) {
 	})
 }
 
-func (o *output) end() { o.overOnce.Do(func() { close(o.over) }) }
+func (o *output) end() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.over = true
+	o.space.Broadcast()
+}
+
+// await returns when the last bytes have been written.
+func (o *output) await() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for !o.over {
+		o.space.Wait()
+	}
+}
 
 func (o *output) wake(c *conn) {
 	for {
