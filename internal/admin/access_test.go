@@ -92,7 +92,7 @@ func tokenServer(t *testing.T, keys *apikey.Keyring, change func(*Config)) func(
 		t.Fatal(err)
 	}
 	f := &fake{members: func(context.Context) (View, error) { return View{}, nil }}
-	c := Config{Cluster: f, Node: f, Sessions: f, Metrics: metrics.New(), Logger: discard(), Keys: keys}
+	c := Config{Cluster: f, Node: f, Sessions: f, Subscriptions: f, Retained: fakeRetained{}, Routes: fakeRoutes{}, Metrics: metrics.New(), Logger: discard(), Keys: keys}
 	if change != nil {
 		change(&c)
 	}

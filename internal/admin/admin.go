@@ -61,6 +61,22 @@ type Sessions interface {
 	// this node when r.LocalOnly; DisconnectOn passes it on to another member.
 	// A session that does not exist is no error.
 	Disconnect(ctx context.Context, r DisconnectRequest) (DisconnectResult, error)
+	// Owner returns the name of the node that has a session, "" if none has,
+	// and whether it is this node.
+	Owner(id message.SessionID) (node string, here bool)
+}
+
+// Subscriptions changes those of sessions whose queue is on this node.
+type Subscriptions interface {
+	// Subscribe enters one subscription as if the client had sent SUBSCRIBE, and
+	// tells whether it replaced one. Nobody is asked whether the client may.
+	Subscribe(ctx context.Context, id message.SessionID, sub message.Subscription) (existed bool, err error)
+	// Unsubscribe removes one and tells whether it was there; with tell the
+	// plugins hear of it.
+	Unsubscribe(ctx context.Context, id message.SessionID, filter string, tell bool) (existed bool, err error)
+	// Reauthorize asks the plugins about all subscriptions again, in the name
+	// of username, and returns the filters that it removed and replaced.
+	Reauthorize(ctx context.Context, id message.SessionID, username string) (removed, replaced []string, err error)
 }
 
 // Metrics are the counters of this node; *metrics.Registry is one.

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -37,6 +38,15 @@ type fake struct {
 	scope      func(Scope)
 	locate     func(Scope) ([]string, bool)
 	sessions   []*Session
+	owner      func(message.SessionID) (string, bool)
+
+	retained []*message.Message
+	deleted  func(ctx context.Context, mountpoint, topic string) error
+	routes   []Route
+
+	subscribe   func(context.Context, message.SessionID, message.Subscription) (bool, error)
+	unsubscribe func(context.Context, message.SessionID, string, bool) (bool, error)
+	reauthorize func(context.Context, message.SessionID, string) ([]string, []string, error)
 }
 
 func (f *fake) Members(ctx context.Context) (View, error) { return f.members(ctx) }
@@ -69,6 +79,25 @@ func (f *fake) Locate(s Scope) ([]string, bool) {
 	return f.locate(s)
 }
 
+func (f *fake) Owner(id message.SessionID) (string, bool) {
+	if f.owner == nil {
+		return "n1", true
+	}
+	return f.owner(id)
+}
+
+func (f *fake) Subscribe(ctx context.Context, id message.SessionID, sub message.Subscription) (bool, error) {
+	return f.subscribe(ctx, id, sub)
+}
+
+func (f *fake) Unsubscribe(ctx context.Context, id message.SessionID, filter string, tell bool) (bool, error) {
+	return f.unsubscribe(ctx, id, filter, tell)
+}
+
+func (f *fake) Reauthorize(ctx context.Context, id message.SessionID, username string) ([]string, []string, error) {
+	return f.reauthorize(ctx, id, username)
+}
+
 func (f *fake) Subscriptions(ctx context.Context, id message.SessionID) ([]message.Subscription, error) {
 	if f.subs == nil {
 		return nil, nil
@@ -97,7 +126,7 @@ var adminID = Identity{Name: "tester", Role: pb.Role_ROLE_ADMIN}
 // start serves f and returns a connection to it.
 func start(t testing.TB, f *fake, change func(*Config), creds credentials.TransportCredentials) *grpc.ClientConn {
 	t.Helper()
-	cfg := Config{Cluster: f, Node: f, Sessions: f, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)}
+	cfg := Config{Cluster: f, Node: f, Sessions: f, Subscriptions: f, Retained: fakeRetained{f}, Routes: fakeRoutes{f}, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)}
 	if change != nil {
 		change(&cfg)
 	}
@@ -127,7 +156,7 @@ func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func newServer(t *testing.T, f *fake) *Server {
 	t.Helper()
-	s, err := New(Config{Cluster: f, Node: f, Sessions: f, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)})
+	s, err := New(Config{Cluster: f, Node: f, Sessions: f, Subscriptions: f, Retained: fakeRetained{f}, Routes: fakeRoutes{f}, Metrics: metrics.New(), Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,4 +394,36 @@ func TestMissingArguments(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("an empty configuration was accepted")
 	}
+}
+
+// fakeRetained and fakeRoutes answer with what a fake has.
+type (
+	fakeRetained struct{ f *fake }
+	fakeRoutes   struct{ f *fake }
+)
+
+func (r fakeRetained) Each(_ context.Context, mountpoint, topic string, fn func(*message.Message) bool) error {
+	for _, m := range r.f.retained {
+		if m.Mountpoint+"\x00"+m.Topic >= mountpoint+"\x00"+topic && !fn(m) {
+			break
+		}
+	}
+	return nil
+}
+
+func (r fakeRetained) Delete(ctx context.Context, mountpoint, topic string) error {
+	return r.f.deleted(ctx, mountpoint, topic)
+}
+
+func (r fakeRetained) DeleteExpired(ctx context.Context, mountpoint, topic string, _ time.Time) (bool, error) {
+	return topic != "replaced", r.f.deleted(ctx, mountpoint, topic)
+}
+
+func (r fakeRoutes) Each(_ context.Context, fn func(Route) bool) error {
+	for _, rt := range r.f.routes {
+		if !fn(rt) {
+			break
+		}
+	}
+	return nil
 }

@@ -115,6 +115,8 @@ var reasonCodes = map[Reason]codes.Code{
 	pb.ErrorReason_ERROR_REASON_PLUGIN_UNKNOWN:        codes.NotFound,
 	pb.ErrorReason_ERROR_REASON_TRACE_RUNNING:         codes.Aborted,
 	pb.ErrorReason_ERROR_REASON_LOGGER_UNKNOWN:        codes.NotFound,
+
+	pb.ErrorReason_ERROR_REASON_SUBSCRIPTION_UNKNOWN: codes.NotFound,
 }
 
 // reasonName is the reason as it stands in an ErrorInfo.

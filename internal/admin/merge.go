@@ -69,6 +69,7 @@ func (s *Server) sessions(ctx context.Context, q *sessionQuery, emit func(*pb.Se
 		sum.Total += f.sum.GetTotal()
 		sum.Skipped += f.sum.GetSkipped()
 	}
+	slices.SortFunc(sum.GetFailures(), func(a, b *pb.NodeFailure) int { return cmp.Compare(a.GetNode(), b.GetNode()) })
 	var err error
 	sum.NextPageToken, err = out.next(sum.GetTotal(), q.request)
 	sum.Total += sum.GetBefore()

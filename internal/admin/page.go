@@ -254,3 +254,30 @@ func (o *outlet) next(rest uint64, req request) (string, error) {
 	}
 	return o.q.token(&position{row: o.last, repeats: o.same, before: o.before() + o.shown}, req)
 }
+
+// page is what a page came to.
+type page struct {
+	shown, total, before uint64
+	next                 string
+}
+
+// page emits the rows of one page out of those that fill gives to a selection.
+func (q *query) page(req request, emit func(proto.Message) error, fill func(*selection) error) (page, error) {
+	out := newOutlet(q, emit)
+	sel := newSelection(q, out.add)
+	for _, step := range []func() error{func() error { return fill(sel) }, sel.close, out.close} {
+		if err := step(); err != nil {
+			return page{}, err
+		}
+	}
+	next, err := out.next(sel.total, req)
+	return page{shown: out.shown, total: out.before() + sel.total, before: out.before(), next: next}, err
+}
+
+// afterRow is the row behind which the page begins, nil for the first page.
+func (q *query) afterRow() proto.Message {
+	if q.after == nil {
+		return nil
+	}
+	return q.after.row
+}

@@ -31,6 +31,8 @@ type schema struct {
 	keys     []string // fields by which rows are ordered
 	// detail tells of a field whether it has to be read for a row; nil: none has.
 	detail func(field string) bool
+	// unsorted: what the rows are made of is not in the order of the keys.
+	unsorted bool
 }
 
 func (s *schema) field(name string) (protoreflect.FieldDescriptor, error) {
@@ -69,7 +71,7 @@ type orderKey struct {
 }
 
 func newQuery(s *schema, req request) (*query, error) {
-	q := &query{schema: s, limit: cmp.Or(uint64(req.GetLimit()), defaultLimit), sorted: len(req.GetOrderBy()) > 0}
+	q := &query{schema: s, limit: cmp.Or(uint64(req.GetLimit()), defaultLimit), sorted: s.unsorted || len(req.GetOrderBy()) > 0}
 	if q.asked = req.GetFields(); len(q.asked) == 0 {
 		q.asked = s.defaults
 	}

@@ -46,7 +46,7 @@ func newSessionQuery(req *pb.ShowSessionsRequest) (*sessionQuery, error) {
 			return (client == nil || client(id.ClientID)) && (mountpoint == nil || mountpoint(id.Mountpoint))
 		}
 	}
-	if row, ok := q.afterRow(); ok && !q.sorted {
+	if row, ok := q.afterRow().(*pb.SessionRow); ok && !q.sorted {
 		q.scope.From = message.SessionID{Mountpoint: row.GetMountpoint(), ClientID: row.GetClientId()}
 	}
 	q.remote = proto.CloneOf(req)
@@ -63,15 +63,6 @@ func newSessionQuery(req *pb.ShowSessionsRequest) (*sessionQuery, error) {
 		q.remote.PageToken, err = q.token(&here, q.remote)
 	}
 	return q, err
-}
-
-// afterRow is the row behind which the page begins.
-func (q *sessionQuery) afterRow() (*pb.SessionRow, bool) {
-	if q.after == nil {
-		return nil, false
-	}
-	row, ok := q.after.row.(*pb.SessionRow)
-	return row, ok
 }
 
 // walk emits this node's rows of the page, in order, and counts all that pass.

@@ -24,8 +24,12 @@ type Config struct {
 	Cluster  Cluster
 	Node     Node
 	Sessions Sessions
-	Metrics  Metrics
-	Peers    Peers // nil: a node alone
+	// Subscriptions change at the request of an operator.
+	Subscriptions Subscriptions
+	Retained      Retained
+	Routes        Routes
+	Metrics       Metrics
+	Peers         Peers // nil: a node alone
 	// Settings are shown and changed; nil: the calls about them are not served.
 	Settings Settings
 	// Keys are checked when callers send one; nil: there are none.
@@ -91,8 +95,8 @@ var ErrClosed = errors.New("admin server is closed")
 
 // New checks cfg and returns a Server that does not listen yet.
 func New(cfg Config) (*Server, error) {
-	if cfg.Cluster == nil || cfg.Node == nil || cfg.Sessions == nil || cfg.Metrics == nil || cfg.Logger == nil {
-		return nil, errors.New("admin: Cluster, Node, Sessions, Metrics and Logger are required")
+	if cfg.Cluster == nil || cfg.Node == nil || cfg.Sessions == nil || cfg.Subscriptions == nil || cfg.Retained == nil || cfg.Routes == nil || cfg.Metrics == nil || cfg.Logger == nil {
+		return nil, errors.New("admin: Cluster, Node, Sessions, Subscriptions, Retained, Routes, Metrics and Logger are required")
 	}
 	if cfg.CallTimeout == 0 {
 		cfg.CallTimeout = time.Minute
@@ -163,6 +167,8 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	pb.RegisterClusterServiceServer(r, clusterService{s: s})
 	pb.RegisterNodeServiceServer(r, nodeService{s: s})
 	pb.RegisterSessionServiceServer(r, sessionService{s: s})
+	pb.RegisterRetainServiceServer(r, retainService{s: s})
+	pb.RegisterRouteServiceServer(r, routeService{s: s})
 	pb.RegisterMetricsServiceServer(r, metricsService{s: s})
 	if s.cfg.Settings != nil {
 		pb.RegisterSettingServiceServer(r, settingService{s: s})

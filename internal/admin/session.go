@@ -6,7 +6,6 @@ import (
 	"google.golang.org/grpc"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
-	"github.com/mqadmin/mqadmin/internal/message"
 )
 
 type sessionService struct {
@@ -22,37 +21,24 @@ func (ss sessionService) ShowSessions(req *pb.ShowSessionsRequest, stream grpc.S
 	if err != nil {
 		return err
 	}
-	var batch []*pb.SessionRow
-	flush := func() error {
-		if len(batch) == 0 {
-			return nil
-		}
-		err := stream.Send(&pb.ShowSessionsResponse{Rows: batch})
-		batch = nil
-		return err
-	}
-	sum, err := ss.s.sessions(stream.Context(), q, func(row *pb.SessionRow) error {
-		batch = append(batch, row)
-		if len(batch) < batchRows {
-			return nil
-		}
-		return flush()
-	})
+	rows := batches[*pb.SessionRow]{send: func(rows []*pb.SessionRow) error { return stream.Send(&pb.ShowSessionsResponse{Rows: rows}) }}
+	sum, err := ss.s.sessions(stream.Context(), q, func(row *pb.SessionRow) error { return rows.add(row) })
 	if err != nil {
 		return err
 	}
-	if err := flush(); err != nil {
+	if err := rows.flush(); err != nil {
 		return err
 	}
 	return stream.Send(&pb.ShowSessionsResponse{Summary: sum})
 }
 
 func (ss sessionService) DisconnectSession(ctx context.Context, req *pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error) {
-	if req.GetClientId() == "" {
-		return nil, missing("client-id", "no client id was given")
+	id, err := sessionID(req)
+	if err != nil {
+		return nil, err
 	}
 	res, err := ss.s.cfg.Sessions.Disconnect(ctx, DisconnectRequest{
-		ID:        message.SessionID{Mountpoint: req.GetMountpoint(), ClientID: req.GetClientId()},
+		ID:        id,
 		Cleanup:   req.GetCleanup(),
 		LocalOnly: req.GetLocalOnly(),
 	})

@@ -15,6 +15,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/metrics"
 	"github.com/mqadmin/mqadmin/internal/peer"
 	"github.com/mqadmin/mqadmin/internal/queue"
+	"github.com/mqadmin/mqadmin/internal/session"
 	"github.com/mqadmin/mqadmin/internal/trace"
 	"github.com/mqadmin/mqadmin/internal/version"
 )
@@ -25,7 +26,8 @@ const adminRole = pb.Role_ROLE_ADMIN
 // that other nodes call.
 func (b *Broker) adminConfig(identify func(context.Context) (admin.Identity, bool)) admin.Config {
 	return admin.Config{
-		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Metrics: b.metrics, Peers: peerAPI{b}, Settings: settingAPI{b},
+		Cluster: clusterAPI{b}, Node: nodeAPI{b}, Sessions: sessionAPI{b}, Subscriptions: subscriptionAPI{b}, Retained: retainAPI{b}, Routes: routeAPI{b},
+		Metrics: b.metrics, Peers: peerAPI{b}, Settings: settingAPI{b},
 		Listeners: listenerAPI{b}, Plugins: pluginAPI{b}, Logs: logAPI{b}, Certificates: tlsAPI{b}, Traces: traceAPI{b},
 		Errors: errorReasons(), Identify: identify, Logger: b.log.With("part", "audit"), Registry: b.metrics,
 		PeerTimeout: func() time.Duration { return b.live.config().Duration("cluster_ready_rpc_timeout") },
@@ -54,6 +56,8 @@ func errorReasons() []admin.ErrorMapping {
 		{Err: cluster.ErrNoQuorum, Reason: pb.ErrorReason_ERROR_REASON_NO_QUORUM},
 		{Err: meta.ErrNoQuorum, Reason: pb.ErrorReason_ERROR_REASON_NO_QUORUM},
 		{Err: meta.ErrNameTaken, Reason: pb.ErrorReason_ERROR_REASON_NAME_TAKEN},
+		{Err: queue.ErrNoSession, Reason: pb.ErrorReason_ERROR_REASON_SESSION_UNKNOWN},
+		{Err: session.ErrTakenOver, Reason: pb.ErrorReason_ERROR_REASON_SESSION_UNKNOWN},
 		{Err: peer.ErrCookie, Reason: pb.ErrorReason_ERROR_REASON_COOKIE_MISMATCH},
 		{Err: peer.ErrVersion, Reason: pb.ErrorReason_ERROR_REASON_VERSION_MISMATCH},
 		{Err: peer.ErrCertificate, Reason: pb.ErrorReason_ERROR_REASON_NODE_UNREACHABLE},

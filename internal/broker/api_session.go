@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"slices"
 
+	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/admin"
 	"github.com/mqadmin/mqadmin/internal/message"
 	"github.com/mqadmin/mqadmin/internal/meta"
 	"github.com/mqadmin/mqadmin/internal/session"
+	"github.com/mqadmin/mqadmin/internal/topic"
 )
 
 // sessionAPI implements admin.Sessions.
@@ -159,7 +161,35 @@ func (a sessionAPI) Disconnect(ctx context.Context, r admin.DisconnectRequest) (
 func (a sessionAPI) disconnectOn(ctx context.Context, owner string, id message.SessionID) (admin.DisconnectResult, error) {
 	conn, err := peerAPI(a).Conn(ctx, owner)
 	if err != nil {
-		return admin.DisconnectResult{}, fmt.Errorf("reaching %s, which has the session: %w", owner, err)
+		return admin.DisconnectResult{}, admin.NewError(pb.ErrorReason_ERROR_REASON_NODE_DOWN,
+			fmt.Sprintf("%s, which has the session of %s, cannot be reached", owner, id), "node", owner)
 	}
 	return admin.DisconnectOn(ctx, conn, admin.DisconnectRequest{ID: id})
+}
+
+// Owner implements admin.Sessions.
+func (a sessionAPI) Owner(id message.SessionID) (string, bool) {
+	owner := a.b.cluster.Owner(id)
+	return owner, owner == a.b.name
+}
+
+// subscriptionAPI implements admin.Subscriptions.
+type subscriptionAPI struct{ b *Broker }
+
+// Subscribe implements admin.Subscriptions.
+func (a subscriptionAPI) Subscribe(ctx context.Context, id message.SessionID, sub message.Subscription) (bool, error) {
+	if err := topic.ValidateFilter(sub.Filter, a.b.settings.load().TopicMaxDepth); err != nil {
+		return false, admin.NewError(pb.ErrorReason_ERROR_REASON_INVALID_ARGUMENT, fmt.Sprintf("topic %q: %v", sub.Filter, err), "argument", "topic")
+	}
+	return a.b.sessions.Subscribe(ctx, id, sub)
+}
+
+// Unsubscribe implements admin.Subscriptions.
+func (a subscriptionAPI) Unsubscribe(ctx context.Context, id message.SessionID, filter string, tell bool) (bool, error) {
+	return a.b.sessions.Unsubscribe(ctx, id, filter, tell)
+}
+
+// Reauthorize implements admin.Subscriptions.
+func (a subscriptionAPI) Reauthorize(ctx context.Context, id message.SessionID, username string) (removed, replaced []string, err error) {
+	return a.b.sessions.Reauthorize(ctx, id, username)
 }

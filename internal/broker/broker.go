@@ -204,7 +204,7 @@ func (b *Broker) openEngine() (err error) {
 	ids := &messageIDs{node: b.id.node, incarnation: b.id.incarnation}
 	b.sessions = session.New(session.Config{
 		Settings: b.settings.load, Queues: b.queues, Router: b.router, Registrar: registrar{b}, NextID: ids.next,
-		Crash: func(value any, stack []byte) { b.log.Crash("session", value, stack) }, News: b.news,
+		Crash: func(value any, stack []byte) { b.log.Crash("session", value, stack) }, News: b.news, Chain: b.chain,
 		Metrics: b.metrics, Logger: b.log.With("part", "session"),
 	})
 	b.host = session.NewHost(b.sessions)

@@ -19,6 +19,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/cli/cluster"
 	"github.com/mqadmin/mqadmin/internal/cli/command"
 	"github.com/mqadmin/mqadmin/internal/cli/kv"
+	"github.com/mqadmin/mqadmin/internal/cli/legacy"
 	"github.com/mqadmin/mqadmin/internal/cli/listener"
 	"github.com/mqadmin/mqadmin/internal/cli/log"
 	"github.com/mqadmin/mqadmin/internal/cli/metrics"
@@ -26,6 +27,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/cli/output"
 	"github.com/mqadmin/mqadmin/internal/cli/plugin"
 	"github.com/mqadmin/mqadmin/internal/cli/profile"
+	"github.com/mqadmin/mqadmin/internal/cli/retain"
 	"github.com/mqadmin/mqadmin/internal/cli/session"
 	"github.com/mqadmin/mqadmin/internal/cli/setting"
 	"github.com/mqadmin/mqadmin/internal/cli/tls"
@@ -125,9 +127,10 @@ func newRoot(f *command.Factory) *cobra.Command {
 			"--address. Arguments are written key=value, flags as usual; both may be mixed.",
 		"  mqadmin cluster show\n  mqadmin session show",
 		append([]*cobra.Command{
-			cluster.New(f), session.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), profile.New(f), newVersion(f), newExitCodes(), newEnvironment(),
+			cluster.New(f), session.New(f), retain.New(f), node.New(f), metrics.New(f), apikey.New(f), audit.New(f), profile.New(f), newVersion(f), newExitCodes(), newEnvironment(),
 			listener.New(f), log.New(f), plugin.New(f), tls.New(f), trace.New(f),
 		}, setting.New(f)...)...)
+	root.AddCommand(legacy.New(f)...)
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.DisableSuggestions = true // kv.Group suggests, at every level
 	root.SetOut(f.IO.Out)

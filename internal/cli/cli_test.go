@@ -85,10 +85,22 @@ func TestWhatEndsOrDeletesIsMarked(t *testing.T) {
 			got = append(got, c.CommandPath())
 		}
 	})
-	if want := []string{
-		"mqadmin api-key delete", "mqadmin cluster leave", "mqadmin config reset", "mqadmin context remove", "mqadmin listener delete", "mqadmin listener stop", "mqadmin node stop", "mqadmin plugin disable", "mqadmin session disconnect", "mqadmin set",
-	}; !slices.Equal(got, want) {
+	if want := destructive(); !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
+// destructive lists the commands that end or delete something.
+func destructive() []string {
+	return []string{
+		"mqadmin api-key delete", "mqadmin clients kick",
+		"mqadmin cluster force-leave", "mqadmin cluster leave", "mqadmin config reset", "mqadmin context remove",
+		"mqadmin listener delete", "mqadmin listener stop", "mqadmin node stop", "mqadmin plugin disable",
+		"mqadmin retain delete", "mqadmin retain delete-expired",
+		"mqadmin session disconnect", "mqadmin session disconnect batch", "mqadmin session disconnect clients",
+		"mqadmin session reauthorize", "mqadmin session unsubscribe",
+		"mqadmin set",
+		"mqadmin subscriptions del",
 	}
 }
 
@@ -125,6 +137,38 @@ func everything(called map[string]bool) *clitest.API {
 		DisconnectFunc: func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error) {
 			called["DisconnectSession"] = true
 			return &pb.DisconnectSessionResponse{Disconnected: true}, nil
+		},
+		DisconnectAllFunc: func(_ *pb.DisconnectSessionsRequest, send func(*pb.DisconnectSessionsResponse)) error {
+			called["DisconnectSessions"] = true
+			send(&pb.DisconnectSessionsResponse{Event: &pb.DisconnectSessionsResponse_Result{Result: &pb.DisconnectResult{}}})
+			return nil
+		},
+		SubscribeFunc: func(*pb.SubscribeSessionRequest) (*pb.SubscribeSessionResponse, error) {
+			called["SubscribeSession"] = true
+			return &pb.SubscribeSessionResponse{}, nil
+		},
+		UnsubscribeFunc: func(*pb.UnsubscribeSessionRequest) error { called["UnsubscribeSession"] = true; return nil },
+		ReauthorizeFunc: func(*pb.ReauthorizeSessionRequest) (*pb.ReauthorizeSessionResponse, error) {
+			called["ReauthorizeSession"] = true
+			return &pb.ReauthorizeSessionResponse{}, nil
+		},
+		ShowRetainedFunc: func(_ *pb.ShowRetainedRequest, send func(*pb.ShowRetainedResponse)) error {
+			called["ShowRetained"] = true
+			send(&pb.ShowRetainedResponse{Summary: &pb.ShowRetainedSummary{}})
+			return nil
+		},
+		DeleteRetainedFunc: func(*pb.DeleteRetainedRequest) (*pb.DeleteRetainedResponse, error) {
+			called["DeleteRetained"] = true
+			return &pb.DeleteRetainedResponse{}, nil
+		},
+		DeleteExpiredFunc: func() (*pb.DeleteExpiredRetainedResponse, error) {
+			called["DeleteExpiredRetained"] = true
+			return &pb.DeleteExpiredRetainedResponse{}, nil
+		},
+		ShowRoutesFunc: func(_ *pb.ShowRoutesRequest, send func(*pb.ShowRoutesResponse)) error {
+			called["ShowRoutes"] = true
+			send(&pb.ShowRoutesResponse{Summary: &pb.ShowRoutesSummary{}})
+			return nil
 		},
 		ShowMetricsFunc: func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error) {
 			called["ShowMetrics"] = true

@@ -55,8 +55,12 @@ func page(cmd *cobra.Command, w io.Writer) {
 }
 
 func usageLine(cmd *cobra.Command) string {
+	own := cmd.Use
 	if cmd.HasAvailableSubCommands() {
-		return cmd.CommandPath() + " <command>"
+		if own == cmd.Name() {
+			return cmd.CommandPath() + " <command>"
+		}
+		return cmd.Parent().CommandPath() + " " + own + "\n  " + cmd.CommandPath() + " <command>"
 	}
 	if cmd.HasParent() {
 		return cmd.Parent().CommandPath() + " " + cmd.Use

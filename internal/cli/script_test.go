@@ -84,7 +84,8 @@ func serve(env *testscript.Env, path string) error {
 	b.reg.Counter("mqtt_pubcomp_sent", "PUBCOMP packets sent.", metrics.Label{Name: "mqtt_version", Value: "5"}).Add(8000)
 	b.reg.Gauge("retain_messages", "Retained messages.", func() int64 { return 3 })
 	cfg := admin.Config{
-		Cluster: b, Node: b, Sessions: b, Metrics: b.reg, MetricsNamespace: "vernemq_", Logger: slog.New(slog.DiscardHandler),
+		Cluster: b, Node: b, Sessions: b, Subscriptions: b, Retained: retained{}, Routes: routes{},
+		Metrics: b.reg, MetricsNamespace: "vernemq_", Logger: slog.New(slog.DiscardHandler),
 	}
 	if strings.HasSuffix(env.WorkDir, "nodes") { // nodes.txtar is about a member that is away
 		cfg.Peers = b
@@ -187,6 +188,28 @@ func (b *broker) Each(_ context.Context, _ admin.Scope, fn func(*admin.Session) 
 
 func (b *broker) Locate(admin.Scope) ([]string, bool) { return nil, false }
 
+func (b *broker) Owner(id message.SessionID) (string, bool) {
+	if id.ClientID == "nobody" {
+		return "", false
+	}
+	return "VerneMQ@192.168.100.123", true
+}
+
+func (b *broker) Subscribe(_ context.Context, _ message.SessionID, sub message.Subscription) (bool, error) {
+	return sub.Filter == "sensors/#", nil
+}
+
+func (b *broker) Unsubscribe(_ context.Context, _ message.SessionID, filter string, _ bool) (bool, error) {
+	return filter == "sensors/#", nil
+}
+
+func (b *broker) Reauthorize(_ context.Context, _ message.SessionID, username string) ([]string, []string, error) {
+	if username == "mallory" {
+		return []string{"sensors/#"}, nil, nil
+	}
+	return nil, nil, nil
+}
+
 func (b *broker) Subscriptions(context.Context, message.SessionID) ([]message.Subscription, error) {
 	return []message.Subscription{{Filter: "sensors/#", QoS: 2}}, nil
 }
@@ -200,4 +223,42 @@ func (b *broker) Disconnect(_ context.Context, r admin.DisconnectRequest) (admin
 		return admin.DisconnectResult{}, nil
 	}
 	return admin.DisconnectResult{Disconnected: true, Cleaned: r.Cleanup, Node: "VerneMQ@192.168.100.123"}, nil
+}
+
+// retained are three made-up messages, of which one has expired.
+type retained struct{}
+
+func (retained) Each(_ context.Context, _, from string, fn func(*message.Message) bool) error {
+	for _, m := range []*message.Message{
+		{Topic: "gone", Payload: []byte("x"), Expires: 1},
+		{Topic: "sensors/17", Payload: []byte("21.5"), QoS: 1, Publisher: "sensor-17"},
+		{Topic: "sensors/\x1b[31m", Payload: []byte{0xff, '\n'}},
+	} {
+		if m.Topic >= from && !fn(m) {
+			break
+		}
+	}
+	return nil
+}
+
+func (retained) Delete(context.Context, string, string) error { return nil }
+
+func (retained) DeleteExpired(context.Context, string, string, time.Time) (bool, error) {
+	return true, nil
+}
+
+// routes are made-up subscribers.
+type routes struct{}
+
+func (routes) Each(_ context.Context, fn func(admin.Route) bool) error {
+	for _, r := range []admin.Route{
+		{Filter: "sensors/#", Node: "VerneMQ@192.168.100.124"},
+		{Filter: "sensors/#", Node: "VerneMQ@192.168.100.123"},
+		{Filter: "jobs", Group: "g", Node: "VerneMQ@192.168.100.123"},
+	} {
+		if !fn(r) {
+			break
+		}
+	}
+	return nil
 }

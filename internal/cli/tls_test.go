@@ -20,7 +20,7 @@ func TestRemoteBrokerNeedsMutualTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 	b := &broker{reg: metrics.New()}
-	srv, err := admin.New(admin.Config{Cluster: b, Node: b, Sessions: b, Metrics: b.reg, Logger: slog.New(slog.DiscardHandler)})
+	srv, err := admin.New(admin.Config{Cluster: b, Node: b, Sessions: b, Subscriptions: b, Retained: retained{}, Routes: routes{}, Metrics: b.reg, Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -174,6 +174,15 @@ func (s *Store) DeleteRetained(ctx context.Context, mountpoint, topic string, o 
 	return res.index, err
 }
 
+// DeleteExpiredRetained removes the retained message of a topic if it has
+// expired at that time, and tells whether it has.
+func (s *Store) DeleteExpiredRetained(ctx context.Context, mountpoint, topic string, at time.Time) (deleted bool, err error) {
+	res, err := s.propose(ctx, &metapb.Command{Op: &metapb.Command_DeleteRetained{DeleteRetained: &metapb.DeleteRetained{
+		Mountpoint: mountpoint, Topic: topic, ExpiredAt: at.UnixMilli(),
+	}}}, false, false)
+	return padded(res.existed, 1, true)[0] && err == nil, err
+}
+
 // StrikeSource removes a drained source from a session.
 func (s *Store) StrikeSource(ctx context.Context, id message.SessionID, src Source) (index uint64, err error) {
 	res, err := s.propose(ctx, &metapb.Command{Op: &metapb.Command_StrikeSource{StrikeSource: &metapb.StrikeSource{

@@ -33,6 +33,9 @@ func (s *state) deleteRetained(c *metapb.Command, r *metapb.DeleteRetained) resu
 	if ok && s.merging(c) && old.Stamp.After(st) {
 		return result{existed: []bool{true}}
 	}
+	if at := r.GetExpiredAt(); at != 0 && (!ok || !old.Message.Expired(at)) {
+		return result{existed: []bool{false}} // replaced meanwhile
+	}
 	if ok {
 		st = s.settled(c, old.Stamp)
 		s.retained.Delete(key)

@@ -383,6 +383,17 @@ func TestMergeRules(t *testing.T) {
 	if got, _ := s.retained.Get(routeKey("", "t")); string(got.Message.Payload) != "new" {
 		t.Errorf("retained %q", got.Message.Payload)
 	}
+	expired := func(at int64) *metapb.Command {
+		return m.from(1, &metapb.Command{Op: &metapb.Command_DeleteRetained{DeleteRetained: &metapb.DeleteRetained{Topic: "x", ExpiredAt: at}}})
+	}
+	short := (&message.Message{Topic: "x", Payload: []byte("p"), Expires: 100}).AppendBinary(nil)
+	do(m.from(1, &metapb.Command{Op: &metapb.Command_SetRetained{SetRetained: &metapb.SetRetained{Message: short}}}))
+	if r := do(expired(99)); r.existed[0] {
+		t.Error("a retained message that has not expired was deleted as expired")
+	}
+	if r := do(expired(100)); !r.existed[0] || do(expired(100)).existed[0] {
+		t.Error("an expired retained message was not deleted once")
+	}
 	do(at(late, 1, &metapb.Command{Op: &metapb.Command_DeleteRetained{DeleteRetained: &metapb.DeleteRetained{Topic: "t"}}}))
 	do(overlayed(m.from(2, retainedCmd("t", "old")), middle))
 	if _, ok := s.retained.Get(routeKey("", "t")); ok {

@@ -88,6 +88,12 @@ func (v *View) Retained(mountpoint, topic string) (*message.Message, bool) {
 	return nil, false
 }
 
+// RetainedFrom calls fn for each retained message from that mountpoint and topic
+// on, in this order, until it returns false.
+func (v *View) RetainedFrom(mountpoint, topic string, fn func(*message.Message) bool) {
+	v.s.retained.Ascend(routeKey(mountpoint, topic), func(_ string, r *Retained) bool { return fn(r.Message) })
+}
+
 // AllRetained calls fn for each retained message, ordered by mountpoint and
 // topic, until it returns false.
 func (v *View) AllRetained(fn func(*message.Message) bool) {

@@ -22,6 +22,7 @@ type Queue struct {
 	hub atomic.Pointer[hub]
 
 	commits sync.Mutex // orders batches; taken before mu
+	listing sync.Mutex // held while the subscriptions are listed; taken before commits
 
 	mu     sync.Mutex // guards what follows
 	epoch  message.Epoch

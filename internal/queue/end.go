@@ -119,13 +119,17 @@ func (a *Attachment) SetWill(w *Will, done func(error)) { a.q.m.storeWill(a.q.id
 // nil it forgets that of a former connection: the client has none.
 func (a *Attachment) ClearWill(w *Will) { a.q.m.forgetWill(a.q.id, w) }
 
-// SetSubscriptions notes what the session is subscribed to, for the record
-// from which it is registered again if the metadata is lost.
-func (a *Attachment) SetSubscriptions(subs []message.Subscription) {
-	q := a.q
-	if h := q.hub.Load(); h != nil {
-		q = h.main
+// SetSubscriptions notes what a stored session is subscribed to, for the record
+// from which it is registered again if the metadata is lost. Of several calls at
+// once the last one to list is the last one to write.
+func (m *Manager) SetSubscriptions(id message.SessionID, list func(message.SessionID) []message.Subscription) {
+	q := m.Get(id)
+	if q == nil || !q.stored {
+		return
 	}
+	q.listing.Lock()
+	defer q.listing.Unlock()
+	subs := list(id)
 	q.mu.Lock()
 	q.subs = subs
 	q.mu.Unlock()

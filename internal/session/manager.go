@@ -58,6 +58,8 @@ type Config struct {
 	Registrar Registrar
 	// NextID returns a new message id of this node's incarnation.
 	NextID func() message.ID
+	// Chain has the plugins of sessions without a connection.
+	Chain *hook.Chain
 	// News tells plugins of published wills; nil tells nobody.
 	News *hook.News
 	// Crash is told of a panic in a connection, which is then closed.

@@ -51,7 +51,7 @@ func (c *conn) doSubscribe(p *packet.Subscribe) {
 	}
 	c.m.count.subackSent[c.v()].Inc()
 	c.send(&packet.Suback{PacketID: p.PacketID, Reasons: reasons, ReasonString: text})
-	c.recordSubscriptions()
+	c.m.recordSubscriptions(c.id)
 	c.l.Chain.OnSubscribe(h)
 	for i, sub := range h.Subscriptions {
 		if !reasons[i].Failed() {
@@ -122,13 +122,6 @@ func (c *conn) enter(subs []message.Subscription, reasons []packet.Reason) []Sub
 
 func (c *conn) subject(allow bool) Subject {
 	return Subject{ID: c.id, Epoch: *c.epoch.Load(), Durable: c.durable, AllowNetsplit: allow}
-}
-
-// recordSubscriptions keeps the copy of a durable session's subscriptions.
-func (c *conn) recordSubscriptions() {
-	if c.q.Stored() {
-		c.pending.SetSubscriptions(c.m.cfg.Router.Subscriptions(c.id))
-	}
 }
 
 // maxWaitingFeeds is the number of subscriptions whose retained messages may
@@ -230,7 +223,7 @@ func (c *conn) doUnsubscribe(p *packet.Unsubscribe) {
 	}
 	c.m.count.unsubackSent[c.v()].Inc()
 	c.send(&packet.Unsuback{PacketID: p.PacketID, Reasons: reasons})
-	c.recordSubscriptions()
+	c.m.recordSubscriptions(c.id)
 	c.l.Chain.OnTopicUnsubscribed(c.id, slices.Clone(h.Filters))
 }
 

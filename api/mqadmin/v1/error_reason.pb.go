@@ -105,6 +105,8 @@ const (
 	ErrorReason_ERROR_REASON_NODE_DOWN ErrorReason = 44
 	// There is no such session: client_id, mountpoint. NOT_FOUND.
 	ErrorReason_ERROR_REASON_SESSION_UNKNOWN ErrorReason = 50
+	// The session has no such subscription: client_id, topic. NOT_FOUND.
+	ErrorReason_ERROR_REASON_SUBSCRIPTION_UNKNOWN ErrorReason = 51
 	// There is no such setting: key. INVALID_ARGUMENT.
 	ErrorReason_ERROR_REASON_SETTING_UNKNOWN ErrorReason = 70
 	// The setting cannot be changed while the broker runs: key.
@@ -160,6 +162,7 @@ var (
 		43: "ERROR_REASON_BAD_NODE_NAME",
 		44: "ERROR_REASON_NODE_DOWN",
 		50: "ERROR_REASON_SESSION_UNKNOWN",
+		51: "ERROR_REASON_SUBSCRIPTION_UNKNOWN",
 		70: "ERROR_REASON_SETTING_UNKNOWN",
 		71: "ERROR_REASON_SETTING_NEEDS_RESTART",
 		72: "ERROR_REASON_LISTENER_UNKNOWN",
@@ -203,6 +206,7 @@ var (
 		"ERROR_REASON_BAD_NODE_NAME":         43,
 		"ERROR_REASON_NODE_DOWN":             44,
 		"ERROR_REASON_SESSION_UNKNOWN":       50,
+		"ERROR_REASON_SUBSCRIPTION_UNKNOWN":  51,
 		"ERROR_REASON_SETTING_UNKNOWN":       70,
 		"ERROR_REASON_SETTING_NEEDS_RESTART": 71,
 		"ERROR_REASON_LISTENER_UNKNOWN":      72,
@@ -246,7 +250,7 @@ var File_mqadmin_v1_error_reason_proto protoreflect.FileDescriptor
 const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\n" +
 	"\x1dmqadmin/v1/error_reason.proto\x12\n" +
-	"mqadmin.v1*\xad\n" +
+	"mqadmin.v1*\xd4\n" +
 	"\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x19\n" +
@@ -282,7 +286,8 @@ const file_mqadmin_v1_error_reason_proto_rawDesc = "" +
 	"\x15ERROR_REASON_DIVERGED\x10*\x12\x1e\n" +
 	"\x1aERROR_REASON_BAD_NODE_NAME\x10+\x12\x1a\n" +
 	"\x16ERROR_REASON_NODE_DOWN\x10,\x12 \n" +
-	"\x1cERROR_REASON_SESSION_UNKNOWN\x102\x12 \n" +
+	"\x1cERROR_REASON_SESSION_UNKNOWN\x102\x12%\n" +
+	"!ERROR_REASON_SUBSCRIPTION_UNKNOWN\x103\x12 \n" +
 	"\x1cERROR_REASON_SETTING_UNKNOWN\x10F\x12&\n" +
 	"\"ERROR_REASON_SETTING_NEEDS_RESTART\x10G\x12!\n" +
 	"\x1dERROR_REASON_LISTENER_UNKNOWN\x10H\x12 \n" +

@@ -731,6 +731,715 @@ func (x *DisconnectSessionResponse) GetNode() string {
 	return ""
 }
 
+// DisconnectSessionsRequest names sessions, or how many.
+type DisconnectSessionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// These client ids; not together with count.
+	ClientIds []string `protobuf:"bytes,1,rep,name=client_ids,json=clientIds,proto3" json:"client_ids,omitempty"`
+	// At most so many connected clients, on all nodes together.
+	Count uint32 `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	// With count: none of these.
+	ExcludeClientIds []string `protobuf:"bytes,3,rep,name=exclude_client_ids,json=excludeClientIds,proto3" json:"exclude_client_ids,omitempty"`
+	// With count: only clients of these nodes; empty means all.
+	Nodes []string `protobuf:"bytes,4,rep,name=nodes,proto3" json:"nodes,omitempty"`
+	// Mountpoint of the clients; empty is the default one.
+	Mountpoint string `protobuf:"bytes,5,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	// Also delete their subscriptions and queued messages.
+	Cleanup bool `protobuf:"varint,6,opt,name=cleanup,proto3" json:"cleanup,omitempty"`
+	// With count: act only on the answering node.
+	LocalOnly bool `protobuf:"varint,7,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
+	// Change nothing; tell what would be done.
+	ValidateOnly  bool `protobuf:"varint,8,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectSessionsRequest) Reset() {
+	*x = DisconnectSessionsRequest{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectSessionsRequest) ProtoMessage() {}
+
+func (x *DisconnectSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectSessionsRequest.ProtoReflect.Descriptor instead.
+func (*DisconnectSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *DisconnectSessionsRequest) GetClientIds() []string {
+	if x != nil {
+		return x.ClientIds
+	}
+	return nil
+}
+
+func (x *DisconnectSessionsRequest) GetCount() uint32 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *DisconnectSessionsRequest) GetExcludeClientIds() []string {
+	if x != nil {
+		return x.ExcludeClientIds
+	}
+	return nil
+}
+
+func (x *DisconnectSessionsRequest) GetNodes() []string {
+	if x != nil {
+		return x.Nodes
+	}
+	return nil
+}
+
+func (x *DisconnectSessionsRequest) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *DisconnectSessionsRequest) GetCleanup() bool {
+	if x != nil {
+		return x.Cleanup
+	}
+	return false
+}
+
+func (x *DisconnectSessionsRequest) GetLocalOnly() bool {
+	if x != nil {
+		return x.LocalOnly
+	}
+	return false
+}
+
+func (x *DisconnectSessionsRequest) GetValidateOnly() bool {
+	if x != nil {
+		return x.ValidateOnly
+	}
+	return false
+}
+
+// DisconnectSessionsResponse is progress, or the result that ends the stream.
+type DisconnectSessionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What it tells.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*DisconnectSessionsResponse_Progress
+	//	*DisconnectSessionsResponse_Result
+	Event         isDisconnectSessionsResponse_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectSessionsResponse) Reset() {
+	*x = DisconnectSessionsResponse{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectSessionsResponse) ProtoMessage() {}
+
+func (x *DisconnectSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectSessionsResponse.ProtoReflect.Descriptor instead.
+func (*DisconnectSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *DisconnectSessionsResponse) GetEvent() isDisconnectSessionsResponse_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *DisconnectSessionsResponse) GetProgress() *DisconnectProgress {
+	if x != nil {
+		if x, ok := x.Event.(*DisconnectSessionsResponse_Progress); ok {
+			return x.Progress
+		}
+	}
+	return nil
+}
+
+func (x *DisconnectSessionsResponse) GetResult() *DisconnectResult {
+	if x != nil {
+		if x, ok := x.Event.(*DisconnectSessionsResponse_Result); ok {
+			return x.Result
+		}
+	}
+	return nil
+}
+
+type isDisconnectSessionsResponse_Event interface {
+	isDisconnectSessionsResponse_Event()
+}
+
+type DisconnectSessionsResponse_Progress struct {
+	// How far it is.
+	Progress *DisconnectProgress `protobuf:"bytes,1,opt,name=progress,proto3,oneof"`
+}
+
+type DisconnectSessionsResponse_Result struct {
+	// The end.
+	Result *DisconnectResult `protobuf:"bytes,2,opt,name=result,proto3,oneof"`
+}
+
+func (*DisconnectSessionsResponse_Progress) isDisconnectSessionsResponse_Event() {}
+
+func (*DisconnectSessionsResponse_Result) isDisconnectSessionsResponse_Event() {}
+
+// DisconnectProgress is how far DisconnectSessions is.
+type DisconnectProgress struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sessions dealt with.
+	Done uint64 `protobuf:"varint,1,opt,name=done,proto3" json:"done,omitempty"`
+	// Sessions to deal with, as far as known.
+	Total         uint64 `protobuf:"varint,2,opt,name=total,proto3" json:"total,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectProgress) Reset() {
+	*x = DisconnectProgress{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectProgress) ProtoMessage() {}
+
+func (x *DisconnectProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectProgress.ProtoReflect.Descriptor instead.
+func (*DisconnectProgress) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *DisconnectProgress) GetDone() uint64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *DisconnectProgress) GetTotal() uint64 {
+	if x != nil {
+		return x.Total
+	}
+	return 0
+}
+
+// DisconnectResult is what DisconnectSessions did.
+type DisconnectResult struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Connections closed, or that would be.
+	Disconnected uint64 `protobuf:"varint,1,opt,name=disconnected,proto3" json:"disconnected,omitempty"`
+	// Sessions whose stored state was deleted, or would be.
+	Cleaned uint64 `protobuf:"varint,2,opt,name=cleaned,proto3" json:"cleaned,omitempty"`
+	// Of client_ids, those that no session has.
+	UnknownClientIds []string `protobuf:"bytes,3,rep,name=unknown_client_ids,json=unknownClientIds,proto3" json:"unknown_client_ids,omitempty"`
+	// Sessions that could not be dealt with.
+	Failed uint64 `protobuf:"varint,4,opt,name=failed,proto3" json:"failed,omitempty"`
+	// Nodes that did not do their part, and the first failure of a session with
+	// the node that has it.
+	Failures      []*NodeFailure `protobuf:"bytes,5,rep,name=failures,proto3" json:"failures,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DisconnectResult) Reset() {
+	*x = DisconnectResult{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DisconnectResult) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DisconnectResult) ProtoMessage() {}
+
+func (x *DisconnectResult) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DisconnectResult.ProtoReflect.Descriptor instead.
+func (*DisconnectResult) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *DisconnectResult) GetDisconnected() uint64 {
+	if x != nil {
+		return x.Disconnected
+	}
+	return 0
+}
+
+func (x *DisconnectResult) GetCleaned() uint64 {
+	if x != nil {
+		return x.Cleaned
+	}
+	return 0
+}
+
+func (x *DisconnectResult) GetUnknownClientIds() []string {
+	if x != nil {
+		return x.UnknownClientIds
+	}
+	return nil
+}
+
+func (x *DisconnectResult) GetFailed() uint64 {
+	if x != nil {
+		return x.Failed
+	}
+	return 0
+}
+
+func (x *DisconnectResult) GetFailures() []*NodeFailure {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+// SubscribeSessionRequest is a subscription for a session.
+type SubscribeSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MQTT client id.
+	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Mountpoint; empty is the default one.
+	Mountpoint string `protobuf:"bytes,2,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	// Topic filter, which may begin with $share.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Highest QoS of deliveries, 0 to 2.
+	Qos uint32 `protobuf:"varint,4,opt,name=qos,proto3" json:"qos,omitempty"`
+	// Act only on the answering node.
+	LocalOnly     bool `protobuf:"varint,5,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeSessionRequest) Reset() {
+	*x = SubscribeSessionRequest{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeSessionRequest) ProtoMessage() {}
+
+func (x *SubscribeSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeSessionRequest.ProtoReflect.Descriptor instead.
+func (*SubscribeSessionRequest) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *SubscribeSessionRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *SubscribeSessionRequest) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *SubscribeSessionRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *SubscribeSessionRequest) GetQos() uint32 {
+	if x != nil {
+		return x.Qos
+	}
+	return 0
+}
+
+func (x *SubscribeSessionRequest) GetLocalOnly() bool {
+	if x != nil {
+		return x.LocalOnly
+	}
+	return false
+}
+
+// SubscribeSessionResponse tells that it is done.
+type SubscribeSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Whether the session had a subscription to this filter, which is replaced.
+	Existed       bool `protobuf:"varint,1,opt,name=existed,proto3" json:"existed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscribeSessionResponse) Reset() {
+	*x = SubscribeSessionResponse{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscribeSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscribeSessionResponse) ProtoMessage() {}
+
+func (x *SubscribeSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscribeSessionResponse.ProtoReflect.Descriptor instead.
+func (*SubscribeSessionResponse) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *SubscribeSessionResponse) GetExisted() bool {
+	if x != nil {
+		return x.Existed
+	}
+	return false
+}
+
+// UnsubscribeSessionRequest names a subscription.
+type UnsubscribeSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// MQTT client id.
+	ClientId string `protobuf:"bytes,1,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Mountpoint; empty is the default one.
+	Mountpoint string `protobuf:"bytes,2,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	// Topic filter as the client subscribed to it.
+	Topic string `protobuf:"bytes,3,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Tell the plugins (on_topic_unsubscribed).
+	Plugin bool `protobuf:"varint,4,opt,name=plugin,proto3" json:"plugin,omitempty"`
+	// Act only on the answering node.
+	LocalOnly     bool `protobuf:"varint,5,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsubscribeSessionRequest) Reset() {
+	*x = UnsubscribeSessionRequest{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsubscribeSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsubscribeSessionRequest) ProtoMessage() {}
+
+func (x *UnsubscribeSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsubscribeSessionRequest.ProtoReflect.Descriptor instead.
+func (*UnsubscribeSessionRequest) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *UnsubscribeSessionRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *UnsubscribeSessionRequest) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *UnsubscribeSessionRequest) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *UnsubscribeSessionRequest) GetPlugin() bool {
+	if x != nil {
+		return x.Plugin
+	}
+	return false
+}
+
+func (x *UnsubscribeSessionRequest) GetLocalOnly() bool {
+	if x != nil {
+		return x.LocalOnly
+	}
+	return false
+}
+
+// UnsubscribeSessionResponse tells that it is done.
+type UnsubscribeSessionResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UnsubscribeSessionResponse) Reset() {
+	*x = UnsubscribeSessionResponse{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UnsubscribeSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UnsubscribeSessionResponse) ProtoMessage() {}
+
+func (x *UnsubscribeSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UnsubscribeSessionResponse.ProtoReflect.Descriptor instead.
+func (*UnsubscribeSessionResponse) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{13}
+}
+
+// ReauthorizeSessionRequest names a session and in whose name to ask.
+type ReauthorizeSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// User name that the plugins are told.
+	Username string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	// MQTT client id.
+	ClientId string `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	// Mountpoint; empty is the default one.
+	Mountpoint string `protobuf:"bytes,3,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	// Act only on the answering node.
+	LocalOnly     bool `protobuf:"varint,4,opt,name=local_only,json=localOnly,proto3" json:"local_only,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReauthorizeSessionRequest) Reset() {
+	*x = ReauthorizeSessionRequest{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReauthorizeSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReauthorizeSessionRequest) ProtoMessage() {}
+
+func (x *ReauthorizeSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReauthorizeSessionRequest.ProtoReflect.Descriptor instead.
+func (*ReauthorizeSessionRequest) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ReauthorizeSessionRequest) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *ReauthorizeSessionRequest) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *ReauthorizeSessionRequest) GetMountpoint() string {
+	if x != nil {
+		return x.Mountpoint
+	}
+	return ""
+}
+
+func (x *ReauthorizeSessionRequest) GetLocalOnly() bool {
+	if x != nil {
+		return x.LocalOnly
+	}
+	return false
+}
+
+// ReauthorizeSessionResponse tells what changed.
+type ReauthorizeSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Filters that were removed because they are refused now.
+	Removed []string `protobuf:"bytes,1,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Filters whose subscription was replaced.
+	Replaced      []string `protobuf:"bytes,2,rep,name=replaced,proto3" json:"replaced,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReauthorizeSessionResponse) Reset() {
+	*x = ReauthorizeSessionResponse{}
+	mi := &file_mqadmin_v1_session_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReauthorizeSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReauthorizeSessionResponse) ProtoMessage() {}
+
+func (x *ReauthorizeSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_mqadmin_v1_session_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReauthorizeSessionResponse.ProtoReflect.Descriptor instead.
+func (*ReauthorizeSessionResponse) Descriptor() ([]byte, []int) {
+	return file_mqadmin_v1_session_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReauthorizeSessionResponse) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *ReauthorizeSessionResponse) GetReplaced() []string {
+	if x != nil {
+		return x.Replaced
+	}
+	return nil
+}
+
 var File_mqadmin_v1_session_proto protoreflect.FileDescriptor
 
 const file_mqadmin_v1_session_proto_rawDesc = "" +
@@ -851,10 +1560,72 @@ const file_mqadmin_v1_session_proto_rawDesc = "" +
 	"\x19DisconnectSessionResponse\x12\"\n" +
 	"\fdisconnected\x18\x01 \x01(\bR\fdisconnected\x12\x18\n" +
 	"\acleaned\x18\x02 \x01(\bR\acleaned\x12\x12\n" +
-	"\x04node\x18\x03 \x01(\tR\x04node2\xd3\x01\n" +
+	"\x04node\x18\x03 \x01(\tR\x04node\"\x92\x02\n" +
+	"\x19DisconnectSessionsRequest\x12\x1d\n" +
+	"\n" +
+	"client_ids\x18\x01 \x03(\tR\tclientIds\x12\x14\n" +
+	"\x05count\x18\x02 \x01(\rR\x05count\x12,\n" +
+	"\x12exclude_client_ids\x18\x03 \x03(\tR\x10excludeClientIds\x12\x14\n" +
+	"\x05nodes\x18\x04 \x03(\tR\x05nodes\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x05 \x01(\tR\n" +
+	"mountpoint\x12\x18\n" +
+	"\acleanup\x18\x06 \x01(\bR\acleanup\x12\x1d\n" +
+	"\n" +
+	"local_only\x18\a \x01(\bR\tlocalOnly\x12#\n" +
+	"\rvalidate_only\x18\b \x01(\bR\fvalidateOnly\"\x9b\x01\n" +
+	"\x1aDisconnectSessionsResponse\x12<\n" +
+	"\bprogress\x18\x01 \x01(\v2\x1e.mqadmin.v1.DisconnectProgressH\x00R\bprogress\x126\n" +
+	"\x06result\x18\x02 \x01(\v2\x1c.mqadmin.v1.DisconnectResultH\x00R\x06resultB\a\n" +
+	"\x05event\">\n" +
+	"\x12DisconnectProgress\x12\x12\n" +
+	"\x04done\x18\x01 \x01(\x04R\x04done\x12\x14\n" +
+	"\x05total\x18\x02 \x01(\x04R\x05total\"\xcb\x01\n" +
+	"\x10DisconnectResult\x12\"\n" +
+	"\fdisconnected\x18\x01 \x01(\x04R\fdisconnected\x12\x18\n" +
+	"\acleaned\x18\x02 \x01(\x04R\acleaned\x12,\n" +
+	"\x12unknown_client_ids\x18\x03 \x03(\tR\x10unknownClientIds\x12\x16\n" +
+	"\x06failed\x18\x04 \x01(\x04R\x06failed\x123\n" +
+	"\bfailures\x18\x05 \x03(\v2\x17.mqadmin.v1.NodeFailureR\bfailures\"\x9d\x01\n" +
+	"\x17SubscribeSessionRequest\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x02 \x01(\tR\n" +
+	"mountpoint\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x10\n" +
+	"\x03qos\x18\x04 \x01(\rR\x03qos\x12\x1d\n" +
+	"\n" +
+	"local_only\x18\x05 \x01(\bR\tlocalOnly\"4\n" +
+	"\x18SubscribeSessionResponse\x12\x18\n" +
+	"\aexisted\x18\x01 \x01(\bR\aexisted\"\xa5\x01\n" +
+	"\x19UnsubscribeSessionRequest\x12\x1b\n" +
+	"\tclient_id\x18\x01 \x01(\tR\bclientId\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x02 \x01(\tR\n" +
+	"mountpoint\x12\x14\n" +
+	"\x05topic\x18\x03 \x01(\tR\x05topic\x12\x16\n" +
+	"\x06plugin\x18\x04 \x01(\bR\x06plugin\x12\x1d\n" +
+	"\n" +
+	"local_only\x18\x05 \x01(\bR\tlocalOnly\"\x1c\n" +
+	"\x1aUnsubscribeSessionResponse\"\x93\x01\n" +
+	"\x19ReauthorizeSessionRequest\x12\x1a\n" +
+	"\busername\x18\x01 \x01(\tR\busername\x12\x1b\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12\x1e\n" +
+	"\n" +
+	"mountpoint\x18\x03 \x01(\tR\n" +
+	"mountpoint\x12\x1d\n" +
+	"\n" +
+	"local_only\x18\x04 \x01(\bR\tlocalOnly\"R\n" +
+	"\x1aReauthorizeSessionResponse\x12\x18\n" +
+	"\aremoved\x18\x01 \x03(\tR\aremoved\x12\x1a\n" +
+	"\breplaced\x18\x02 \x03(\tR\breplaced2\xfb\x04\n" +
 	"\x0eSessionService\x12Y\n" +
 	"\fShowSessions\x12\x1f.mqadmin.v1.ShowSessionsRequest\x1a .mqadmin.v1.ShowSessionsResponse\"\x04\xc8\xc1\x18\x010\x01\x12f\n" +
-	"\x11DisconnectSession\x12$.mqadmin.v1.DisconnectSessionRequest\x1a%.mqadmin.v1.DisconnectSessionResponse\"\x04\xc8\xc1\x18\x02B5Z3github.com/mqadmin/mqadmin/api/mqadmin/v1;mqadminv1b\x06proto3"
+	"\x11DisconnectSession\x12$.mqadmin.v1.DisconnectSessionRequest\x1a%.mqadmin.v1.DisconnectSessionResponse\"\x04\xc8\xc1\x18\x02\x12k\n" +
+	"\x12DisconnectSessions\x12%.mqadmin.v1.DisconnectSessionsRequest\x1a&.mqadmin.v1.DisconnectSessionsResponse\"\x04\xc8\xc1\x18\x020\x01\x12c\n" +
+	"\x10SubscribeSession\x12#.mqadmin.v1.SubscribeSessionRequest\x1a$.mqadmin.v1.SubscribeSessionResponse\"\x04\xc8\xc1\x18\x02\x12i\n" +
+	"\x12UnsubscribeSession\x12%.mqadmin.v1.UnsubscribeSessionRequest\x1a&.mqadmin.v1.UnsubscribeSessionResponse\"\x04\xc8\xc1\x18\x02\x12i\n" +
+	"\x12ReauthorizeSession\x12%.mqadmin.v1.ReauthorizeSessionRequest\x1a&.mqadmin.v1.ReauthorizeSessionResponse\"\x04\xc8\xc1\x18\x02B5Z3github.com/mqadmin/mqadmin/api/mqadmin/v1;mqadminv1b\x06proto3"
 
 var (
 	file_mqadmin_v1_session_proto_rawDescOnce sync.Once
@@ -868,35 +1639,56 @@ func file_mqadmin_v1_session_proto_rawDescGZIP() []byte {
 	return file_mqadmin_v1_session_proto_rawDescData
 }
 
-var file_mqadmin_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_mqadmin_v1_session_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_mqadmin_v1_session_proto_goTypes = []any{
-	(*ShowSessionsRequest)(nil),       // 0: mqadmin.v1.ShowSessionsRequest
-	(*ShowSessionsResponse)(nil),      // 1: mqadmin.v1.ShowSessionsResponse
-	(*ShowSessionsSummary)(nil),       // 2: mqadmin.v1.ShowSessionsSummary
-	(*SessionRow)(nil),                // 3: mqadmin.v1.SessionRow
-	(*DisconnectSessionRequest)(nil),  // 4: mqadmin.v1.DisconnectSessionRequest
-	(*DisconnectSessionResponse)(nil), // 5: mqadmin.v1.DisconnectSessionResponse
-	(*Filter)(nil),                    // 6: mqadmin.v1.Filter
-	(*durationpb.Duration)(nil),       // 7: google.protobuf.Duration
-	(*Order)(nil),                     // 8: mqadmin.v1.Order
-	(*NodeFailure)(nil),               // 9: mqadmin.v1.NodeFailure
+	(*ShowSessionsRequest)(nil),        // 0: mqadmin.v1.ShowSessionsRequest
+	(*ShowSessionsResponse)(nil),       // 1: mqadmin.v1.ShowSessionsResponse
+	(*ShowSessionsSummary)(nil),        // 2: mqadmin.v1.ShowSessionsSummary
+	(*SessionRow)(nil),                 // 3: mqadmin.v1.SessionRow
+	(*DisconnectSessionRequest)(nil),   // 4: mqadmin.v1.DisconnectSessionRequest
+	(*DisconnectSessionResponse)(nil),  // 5: mqadmin.v1.DisconnectSessionResponse
+	(*DisconnectSessionsRequest)(nil),  // 6: mqadmin.v1.DisconnectSessionsRequest
+	(*DisconnectSessionsResponse)(nil), // 7: mqadmin.v1.DisconnectSessionsResponse
+	(*DisconnectProgress)(nil),         // 8: mqadmin.v1.DisconnectProgress
+	(*DisconnectResult)(nil),           // 9: mqadmin.v1.DisconnectResult
+	(*SubscribeSessionRequest)(nil),    // 10: mqadmin.v1.SubscribeSessionRequest
+	(*SubscribeSessionResponse)(nil),   // 11: mqadmin.v1.SubscribeSessionResponse
+	(*UnsubscribeSessionRequest)(nil),  // 12: mqadmin.v1.UnsubscribeSessionRequest
+	(*UnsubscribeSessionResponse)(nil), // 13: mqadmin.v1.UnsubscribeSessionResponse
+	(*ReauthorizeSessionRequest)(nil),  // 14: mqadmin.v1.ReauthorizeSessionRequest
+	(*ReauthorizeSessionResponse)(nil), // 15: mqadmin.v1.ReauthorizeSessionResponse
+	(*Filter)(nil),                     // 16: mqadmin.v1.Filter
+	(*durationpb.Duration)(nil),        // 17: google.protobuf.Duration
+	(*Order)(nil),                      // 18: mqadmin.v1.Order
+	(*NodeFailure)(nil),                // 19: mqadmin.v1.NodeFailure
 }
 var file_mqadmin_v1_session_proto_depIdxs = []int32{
-	6, // 0: mqadmin.v1.ShowSessionsRequest.filters:type_name -> mqadmin.v1.Filter
-	7, // 1: mqadmin.v1.ShowSessionsRequest.row_timeout:type_name -> google.protobuf.Duration
-	8, // 2: mqadmin.v1.ShowSessionsRequest.order_by:type_name -> mqadmin.v1.Order
-	3, // 3: mqadmin.v1.ShowSessionsResponse.rows:type_name -> mqadmin.v1.SessionRow
-	2, // 4: mqadmin.v1.ShowSessionsResponse.summary:type_name -> mqadmin.v1.ShowSessionsSummary
-	9, // 5: mqadmin.v1.ShowSessionsSummary.failures:type_name -> mqadmin.v1.NodeFailure
-	0, // 6: mqadmin.v1.SessionService.ShowSessions:input_type -> mqadmin.v1.ShowSessionsRequest
-	4, // 7: mqadmin.v1.SessionService.DisconnectSession:input_type -> mqadmin.v1.DisconnectSessionRequest
-	1, // 8: mqadmin.v1.SessionService.ShowSessions:output_type -> mqadmin.v1.ShowSessionsResponse
-	5, // 9: mqadmin.v1.SessionService.DisconnectSession:output_type -> mqadmin.v1.DisconnectSessionResponse
-	8, // [8:10] is the sub-list for method output_type
-	6, // [6:8] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	16, // 0: mqadmin.v1.ShowSessionsRequest.filters:type_name -> mqadmin.v1.Filter
+	17, // 1: mqadmin.v1.ShowSessionsRequest.row_timeout:type_name -> google.protobuf.Duration
+	18, // 2: mqadmin.v1.ShowSessionsRequest.order_by:type_name -> mqadmin.v1.Order
+	3,  // 3: mqadmin.v1.ShowSessionsResponse.rows:type_name -> mqadmin.v1.SessionRow
+	2,  // 4: mqadmin.v1.ShowSessionsResponse.summary:type_name -> mqadmin.v1.ShowSessionsSummary
+	19, // 5: mqadmin.v1.ShowSessionsSummary.failures:type_name -> mqadmin.v1.NodeFailure
+	8,  // 6: mqadmin.v1.DisconnectSessionsResponse.progress:type_name -> mqadmin.v1.DisconnectProgress
+	9,  // 7: mqadmin.v1.DisconnectSessionsResponse.result:type_name -> mqadmin.v1.DisconnectResult
+	19, // 8: mqadmin.v1.DisconnectResult.failures:type_name -> mqadmin.v1.NodeFailure
+	0,  // 9: mqadmin.v1.SessionService.ShowSessions:input_type -> mqadmin.v1.ShowSessionsRequest
+	4,  // 10: mqadmin.v1.SessionService.DisconnectSession:input_type -> mqadmin.v1.DisconnectSessionRequest
+	6,  // 11: mqadmin.v1.SessionService.DisconnectSessions:input_type -> mqadmin.v1.DisconnectSessionsRequest
+	10, // 12: mqadmin.v1.SessionService.SubscribeSession:input_type -> mqadmin.v1.SubscribeSessionRequest
+	12, // 13: mqadmin.v1.SessionService.UnsubscribeSession:input_type -> mqadmin.v1.UnsubscribeSessionRequest
+	14, // 14: mqadmin.v1.SessionService.ReauthorizeSession:input_type -> mqadmin.v1.ReauthorizeSessionRequest
+	1,  // 15: mqadmin.v1.SessionService.ShowSessions:output_type -> mqadmin.v1.ShowSessionsResponse
+	5,  // 16: mqadmin.v1.SessionService.DisconnectSession:output_type -> mqadmin.v1.DisconnectSessionResponse
+	7,  // 17: mqadmin.v1.SessionService.DisconnectSessions:output_type -> mqadmin.v1.DisconnectSessionsResponse
+	11, // 18: mqadmin.v1.SessionService.SubscribeSession:output_type -> mqadmin.v1.SubscribeSessionResponse
+	13, // 19: mqadmin.v1.SessionService.UnsubscribeSession:output_type -> mqadmin.v1.UnsubscribeSessionResponse
+	15, // 20: mqadmin.v1.SessionService.ReauthorizeSession:output_type -> mqadmin.v1.ReauthorizeSessionResponse
+	15, // [15:21] is the sub-list for method output_type
+	9,  // [9:15] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_mqadmin_v1_session_proto_init() }
@@ -907,13 +1699,17 @@ func file_mqadmin_v1_session_proto_init() {
 	file_mqadmin_v1_options_proto_init()
 	file_mqadmin_v1_query_proto_init()
 	file_mqadmin_v1_session_proto_msgTypes[3].OneofWrappers = []any{}
+	file_mqadmin_v1_session_proto_msgTypes[7].OneofWrappers = []any{
+		(*DisconnectSessionsResponse_Progress)(nil),
+		(*DisconnectSessionsResponse_Result)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_mqadmin_v1_session_proto_rawDesc), len(file_mqadmin_v1_session_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

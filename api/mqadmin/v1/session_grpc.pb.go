@@ -19,8 +19,12 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	SessionService_ShowSessions_FullMethodName      = "/mqadmin.v1.SessionService/ShowSessions"
-	SessionService_DisconnectSession_FullMethodName = "/mqadmin.v1.SessionService/DisconnectSession"
+	SessionService_ShowSessions_FullMethodName       = "/mqadmin.v1.SessionService/ShowSessions"
+	SessionService_DisconnectSession_FullMethodName  = "/mqadmin.v1.SessionService/DisconnectSession"
+	SessionService_DisconnectSessions_FullMethodName = "/mqadmin.v1.SessionService/DisconnectSessions"
+	SessionService_SubscribeSession_FullMethodName   = "/mqadmin.v1.SessionService/SubscribeSession"
+	SessionService_UnsubscribeSession_FullMethodName = "/mqadmin.v1.SessionService/UnsubscribeSession"
+	SessionService_ReauthorizeSession_FullMethodName = "/mqadmin.v1.SessionService/ReauthorizeSession"
 )
 
 // SessionServiceClient is the client API for SessionService service.
@@ -45,6 +49,35 @@ type SessionServiceClient interface {
 	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT), UNAVAILABLE
 	// (NO_QUORUM, NO_LEADER).
 	DisconnectSession(ctx context.Context, in *DisconnectSessionRequest, opts ...grpc.CallOption) (*DisconnectSessionResponse, error)
+	// DisconnectSessions does the same for a list of client ids, or for some
+	// number of connected clients, whichever they are: to spread them anew, for
+	// instance. It streams progress and then one result. What fails for one
+	// session or node is in the result and stops nothing else.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT, INVALID_ARGUMENT),
+	// NOT_FOUND (NODE_UNKNOWN), DEADLINE_EXCEEDED (TIMEOUT).
+	DisconnectSessions(ctx context.Context, in *DisconnectSessionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DisconnectSessionsResponse], error)
+	// SubscribeSession subscribes a session, connected or not, as if its client
+	// had sent SUBSCRIBE, without asking whether it may. Retained messages are
+	// delivered. The client is not told.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT, INVALID_ARGUMENT),
+	// NOT_FOUND (SESSION_UNKNOWN), UNAVAILABLE (NODE_DOWN, NO_QUORUM).
+	SubscribeSession(ctx context.Context, in *SubscribeSessionRequest, opts ...grpc.CallOption) (*SubscribeSessionResponse, error)
+	// UnsubscribeSession removes one subscription of a session, connected or not.
+	// The client is not told.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT), NOT_FOUND
+	// (SESSION_UNKNOWN, SUBSCRIPTION_UNKNOWN), UNAVAILABLE (NODE_DOWN,
+	// NO_QUORUM).
+	UnsubscribeSession(ctx context.Context, in *UnsubscribeSessionRequest, opts ...grpc.CallOption) (*UnsubscribeSessionResponse, error)
+	// ReauthorizeSession asks the plugins again, for each subscription of a
+	// session, whether it may have it (auth_on_subscribe). What is refused is
+	// removed, what they change is replaced.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT), NOT_FOUND
+	// (SESSION_UNKNOWN), UNAVAILABLE (NODE_DOWN, NO_QUORUM).
+	ReauthorizeSession(ctx context.Context, in *ReauthorizeSessionRequest, opts ...grpc.CallOption) (*ReauthorizeSessionResponse, error)
 }
 
 type sessionServiceClient struct {
@@ -84,6 +117,55 @@ func (c *sessionServiceClient) DisconnectSession(ctx context.Context, in *Discon
 	return out, nil
 }
 
+func (c *sessionServiceClient) DisconnectSessions(ctx context.Context, in *DisconnectSessionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[DisconnectSessionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &SessionService_ServiceDesc.Streams[1], SessionService_DisconnectSessions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[DisconnectSessionsRequest, DisconnectSessionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SessionService_DisconnectSessionsClient = grpc.ServerStreamingClient[DisconnectSessionsResponse]
+
+func (c *sessionServiceClient) SubscribeSession(ctx context.Context, in *SubscribeSessionRequest, opts ...grpc.CallOption) (*SubscribeSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(SubscribeSessionResponse)
+	err := c.cc.Invoke(ctx, SessionService_SubscribeSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionServiceClient) UnsubscribeSession(ctx context.Context, in *UnsubscribeSessionRequest, opts ...grpc.CallOption) (*UnsubscribeSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UnsubscribeSessionResponse)
+	err := c.cc.Invoke(ctx, SessionService_UnsubscribeSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *sessionServiceClient) ReauthorizeSession(ctx context.Context, in *ReauthorizeSessionRequest, opts ...grpc.CallOption) (*ReauthorizeSessionResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReauthorizeSessionResponse)
+	err := c.cc.Invoke(ctx, SessionService_ReauthorizeSession_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // SessionServiceServer is the server API for SessionService service.
 // All implementations must embed UnimplementedSessionServiceServer
 // for forward compatibility.
@@ -106,6 +188,35 @@ type SessionServiceServer interface {
 	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT), UNAVAILABLE
 	// (NO_QUORUM, NO_LEADER).
 	DisconnectSession(context.Context, *DisconnectSessionRequest) (*DisconnectSessionResponse, error)
+	// DisconnectSessions does the same for a list of client ids, or for some
+	// number of connected clients, whichever they are: to spread them anew, for
+	// instance. It streams progress and then one result. What fails for one
+	// session or node is in the result and stops nothing else.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT, INVALID_ARGUMENT),
+	// NOT_FOUND (NODE_UNKNOWN), DEADLINE_EXCEEDED (TIMEOUT).
+	DisconnectSessions(*DisconnectSessionsRequest, grpc.ServerStreamingServer[DisconnectSessionsResponse]) error
+	// SubscribeSession subscribes a session, connected or not, as if its client
+	// had sent SUBSCRIBE, without asking whether it may. Retained messages are
+	// delivered. The client is not told.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT, INVALID_ARGUMENT),
+	// NOT_FOUND (SESSION_UNKNOWN), UNAVAILABLE (NODE_DOWN, NO_QUORUM).
+	SubscribeSession(context.Context, *SubscribeSessionRequest) (*SubscribeSessionResponse, error)
+	// UnsubscribeSession removes one subscription of a session, connected or not.
+	// The client is not told.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT), NOT_FOUND
+	// (SESSION_UNKNOWN, SUBSCRIPTION_UNKNOWN), UNAVAILABLE (NODE_DOWN,
+	// NO_QUORUM).
+	UnsubscribeSession(context.Context, *UnsubscribeSessionRequest) (*UnsubscribeSessionResponse, error)
+	// ReauthorizeSession asks the plugins again, for each subscription of a
+	// session, whether it may have it (auth_on_subscribe). What is refused is
+	// removed, what they change is replaced.
+	//
+	// Status codes: INVALID_ARGUMENT (MISSING_ARGUMENT), NOT_FOUND
+	// (SESSION_UNKNOWN), UNAVAILABLE (NODE_DOWN, NO_QUORUM).
+	ReauthorizeSession(context.Context, *ReauthorizeSessionRequest) (*ReauthorizeSessionResponse, error)
 	mustEmbedUnimplementedSessionServiceServer()
 }
 
@@ -121,6 +232,18 @@ func (UnimplementedSessionServiceServer) ShowSessions(*ShowSessionsRequest, grpc
 }
 func (UnimplementedSessionServiceServer) DisconnectSession(context.Context, *DisconnectSessionRequest) (*DisconnectSessionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method DisconnectSession not implemented")
+}
+func (UnimplementedSessionServiceServer) DisconnectSessions(*DisconnectSessionsRequest, grpc.ServerStreamingServer[DisconnectSessionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method DisconnectSessions not implemented")
+}
+func (UnimplementedSessionServiceServer) SubscribeSession(context.Context, *SubscribeSessionRequest) (*SubscribeSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method SubscribeSession not implemented")
+}
+func (UnimplementedSessionServiceServer) UnsubscribeSession(context.Context, *UnsubscribeSessionRequest) (*UnsubscribeSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UnsubscribeSession not implemented")
+}
+func (UnimplementedSessionServiceServer) ReauthorizeSession(context.Context, *ReauthorizeSessionRequest) (*ReauthorizeSessionResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReauthorizeSession not implemented")
 }
 func (UnimplementedSessionServiceServer) mustEmbedUnimplementedSessionServiceServer() {}
 func (UnimplementedSessionServiceServer) testEmbeddedByValue()                        {}
@@ -172,6 +295,71 @@ func _SessionService_DisconnectSession_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _SessionService_DisconnectSessions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(DisconnectSessionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(SessionServiceServer).DisconnectSessions(m, &grpc.GenericServerStream[DisconnectSessionsRequest, DisconnectSessionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type SessionService_DisconnectSessionsServer = grpc.ServerStreamingServer[DisconnectSessionsResponse]
+
+func _SessionService_SubscribeSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(SubscribeSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionServiceServer).SubscribeSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SessionService_SubscribeSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionServiceServer).SubscribeSession(ctx, req.(*SubscribeSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SessionService_UnsubscribeSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UnsubscribeSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionServiceServer).UnsubscribeSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SessionService_UnsubscribeSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionServiceServer).UnsubscribeSession(ctx, req.(*UnsubscribeSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _SessionService_ReauthorizeSession_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReauthorizeSessionRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(SessionServiceServer).ReauthorizeSession(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: SessionService_ReauthorizeSession_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(SessionServiceServer).ReauthorizeSession(ctx, req.(*ReauthorizeSessionRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // SessionService_ServiceDesc is the grpc.ServiceDesc for SessionService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -183,11 +371,28 @@ var SessionService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "DisconnectSession",
 			Handler:    _SessionService_DisconnectSession_Handler,
 		},
+		{
+			MethodName: "SubscribeSession",
+			Handler:    _SessionService_SubscribeSession_Handler,
+		},
+		{
+			MethodName: "UnsubscribeSession",
+			Handler:    _SessionService_UnsubscribeSession_Handler,
+		},
+		{
+			MethodName: "ReauthorizeSession",
+			Handler:    _SessionService_ReauthorizeSession_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
 		{
 			StreamName:    "ShowSessions",
 			Handler:       _SessionService_ShowSessions_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "DisconnectSessions",
+			Handler:       _SessionService_DisconnectSessions_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -26,16 +26,24 @@ import (
 // API answers calls with its funcs; one that is nil answers "unimplemented".
 type API struct {
 	// NodeFunc is told before every call which member --node names.
-	NodeFunc         func(node string) error
-	ShowClusterFunc  func(*pb.ShowClusterRequest) (*pb.ShowClusterResponse, error)
-	JoinClusterFunc  func(*pb.JoinClusterRequest, func(*pb.JoinClusterResponse)) error
-	LeaveClusterFunc func(*pb.LeaveClusterRequest, func(*pb.LeaveClusterResponse)) error
-	StatusFunc       func() (*pb.GetNodeStatusResponse, error)
-	PingFunc         func() (*pb.PingNodeResponse, error)
-	ShowSessionsFunc func(*pb.ShowSessionsRequest, func(*pb.ShowSessionsResponse)) error
-	DisconnectFunc   func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error)
-	ShowMetricsFunc  func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error)
-	ResetMetricsFunc func() error
+	NodeFunc           func(node string) error
+	ShowClusterFunc    func(*pb.ShowClusterRequest) (*pb.ShowClusterResponse, error)
+	JoinClusterFunc    func(*pb.JoinClusterRequest, func(*pb.JoinClusterResponse)) error
+	LeaveClusterFunc   func(*pb.LeaveClusterRequest, func(*pb.LeaveClusterResponse)) error
+	StatusFunc         func() (*pb.GetNodeStatusResponse, error)
+	PingFunc           func() (*pb.PingNodeResponse, error)
+	ShowSessionsFunc   func(*pb.ShowSessionsRequest, func(*pb.ShowSessionsResponse)) error
+	DisconnectFunc     func(*pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error)
+	DisconnectAllFunc  func(*pb.DisconnectSessionsRequest, func(*pb.DisconnectSessionsResponse)) error
+	SubscribeFunc      func(*pb.SubscribeSessionRequest) (*pb.SubscribeSessionResponse, error)
+	UnsubscribeFunc    func(*pb.UnsubscribeSessionRequest) error
+	ReauthorizeFunc    func(*pb.ReauthorizeSessionRequest) (*pb.ReauthorizeSessionResponse, error)
+	ShowRetainedFunc   func(*pb.ShowRetainedRequest, func(*pb.ShowRetainedResponse)) error
+	DeleteRetainedFunc func(*pb.DeleteRetainedRequest) (*pb.DeleteRetainedResponse, error)
+	DeleteExpiredFunc  func() (*pb.DeleteExpiredRetainedResponse, error)
+	ShowRoutesFunc     func(*pb.ShowRoutesRequest, func(*pb.ShowRoutesResponse)) error
+	ShowMetricsFunc    func(*pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error)
+	ResetMetricsFunc   func() error
 	BrokerAPI
 	CreateAPIKeyFunc func(*pb.CreateApiKeyRequest) (*pb.CreateApiKeyResponse, error)
 	DeleteAPIKeyFunc func(*pb.DeleteApiKeyRequest) error
@@ -113,6 +121,72 @@ func (s sessionServer) DisconnectSession(ctx context.Context, r *pb.DisconnectSe
 		return s.UnimplementedSessionServiceServer.DisconnectSession(ctx, r)
 	}
 	return s.api.DisconnectFunc(r)
+}
+
+func (s sessionServer) DisconnectSessions(r *pb.DisconnectSessionsRequest, st grpc.ServerStreamingServer[pb.DisconnectSessionsResponse]) error {
+	if s.api.DisconnectAllFunc == nil {
+		return s.UnimplementedSessionServiceServer.DisconnectSessions(r, st)
+	}
+	return s.api.DisconnectAllFunc(r, func(m *pb.DisconnectSessionsResponse) { _ = st.Send(m) })
+}
+
+func (s sessionServer) SubscribeSession(ctx context.Context, r *pb.SubscribeSessionRequest) (*pb.SubscribeSessionResponse, error) {
+	if s.api.SubscribeFunc == nil {
+		return s.UnimplementedSessionServiceServer.SubscribeSession(ctx, r)
+	}
+	return s.api.SubscribeFunc(r)
+}
+
+func (s sessionServer) UnsubscribeSession(ctx context.Context, r *pb.UnsubscribeSessionRequest) (*pb.UnsubscribeSessionResponse, error) {
+	if s.api.UnsubscribeFunc == nil {
+		return s.UnimplementedSessionServiceServer.UnsubscribeSession(ctx, r)
+	}
+	return &pb.UnsubscribeSessionResponse{}, s.api.UnsubscribeFunc(r)
+}
+
+func (s sessionServer) ReauthorizeSession(ctx context.Context, r *pb.ReauthorizeSessionRequest) (*pb.ReauthorizeSessionResponse, error) {
+	if s.api.ReauthorizeFunc == nil {
+		return s.UnimplementedSessionServiceServer.ReauthorizeSession(ctx, r)
+	}
+	return s.api.ReauthorizeFunc(r)
+}
+
+type retainServer struct {
+	pb.UnimplementedRetainServiceServer
+	api *API
+}
+
+func (s retainServer) ShowRetained(r *pb.ShowRetainedRequest, st grpc.ServerStreamingServer[pb.ShowRetainedResponse]) error {
+	if s.api.ShowRetainedFunc == nil {
+		return s.UnimplementedRetainServiceServer.ShowRetained(r, st)
+	}
+	return s.api.ShowRetainedFunc(r, func(m *pb.ShowRetainedResponse) { _ = st.Send(m) })
+}
+
+func (s retainServer) DeleteRetained(ctx context.Context, r *pb.DeleteRetainedRequest) (*pb.DeleteRetainedResponse, error) {
+	if s.api.DeleteRetainedFunc == nil {
+		return s.UnimplementedRetainServiceServer.DeleteRetained(ctx, r)
+	}
+	return s.api.DeleteRetainedFunc(r)
+}
+
+func (s retainServer) DeleteExpiredRetained(ctx context.Context, r *pb.DeleteExpiredRetainedRequest) (*pb.DeleteExpiredRetainedResponse, error) {
+	if s.api.DeleteExpiredFunc == nil {
+		return s.UnimplementedRetainServiceServer.DeleteExpiredRetained(ctx, r)
+	}
+	return s.api.DeleteExpiredFunc()
+}
+
+type routeServer struct {
+	pb.UnimplementedRouteServiceServer
+	api *API
+}
+
+func (s routeServer) ShowRoutes(r *pb.ShowRoutesRequest, st grpc.ServerStreamingServer[pb.ShowRoutesResponse]) error {
+	if s.api.ShowRoutesFunc == nil {
+		return s.UnimplementedRouteServiceServer.ShowRoutes(r, st)
+	}
+	return s.api.ShowRoutesFunc(r, func(m *pb.ShowRoutesResponse) { _ = st.Send(m) })
 }
 
 type metricsServer struct {
@@ -193,6 +267,8 @@ func Factory(t *testing.T, api *API) (f *command.Factory, stdout, stderr *bytes.
 	pb.RegisterClusterServiceServer(g, clusterServer{api: api})
 	pb.RegisterNodeServiceServer(g, nodeServer{api: api})
 	pb.RegisterSessionServiceServer(g, sessionServer{api: api})
+	pb.RegisterRetainServiceServer(g, retainServer{api: api})
+	pb.RegisterRouteServiceServer(g, routeServer{api: api})
 	pb.RegisterMetricsServiceServer(g, metricsServer{api: api})
 	api.BrokerAPI.register(g)
 	pb.RegisterApiKeyServiceServer(g, keyServer{api: api})

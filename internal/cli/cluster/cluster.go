@@ -13,5 +13,5 @@ func New(f *command.Factory) *cobra.Command {
 		"Brokers that form a cluster share sessions, subscriptions and retained messages.\n"+
 			"Any member answers for all of them.",
 		"  mqadmin cluster show",
-		newShow(f, nil), newJoin(f, nil), newLeave(f, nil))
+		newShow(f, nil), newJoin(f, nil), newLeave(f, nil), newForceLeave(f))
 }

@@ -106,7 +106,7 @@ func TestLeaveParsing(t *testing.T) {
 			t.Errorf("%q: %v %s", tc.args, err, d)
 		}
 	}
-	for _, args := range [][]string{{}, {"node=n", "-i", "0"}, {"node=n", "-t", "-1"}, {"node=n", "--accept-risk=x"}, {"n"}} {
+	for _, args := range [][]string{{"node=n", "-i", "0"}, {"node=n", "-t", "-1"}, {"node=n", "--accept-risk=x"}, {"n"}} {
 		f, _, _ := clitest.Factory(t, &clitest.API{})
 		err := clitest.Execute(t, newLeave(f, func(context.Context, leaveOptions) error { return nil }), args...)
 		if err == nil || command.Explain(t.Context(), err, "mqadmin", "").Code != command.ExitUsage {

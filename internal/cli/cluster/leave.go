@@ -29,11 +29,12 @@ func newLeave(f *command.Factory, runF func(context.Context, leaveOptions) error
 	cmd := &cobra.Command{
 		Use:   "leave",
 		Short: "Take a member out of service and out of the cluster",
-		Long: "Without -k the node only takes no new connections any more and stays a member: the first step. With -k its\n" +
+		Long: "Without node= it is the node that answers. Without -k the node only takes no new connections any more and stays a member: the first step. With -k its\n" +
 			"clients are sent to the other members, its queues move there, and it leaves the cluster and stops. A node that\n" +
 			"cannot be reached is removed, and its durable sessions go on elsewhere. Do not use it to restart a node:\n" +
 			"that is broker restart.",
-		Example: "  mqadmin cluster leave node=VerneMQ@192.168.100.124\n" +
+		Example: "  mqadmin cluster leave\n" +
+			"  mqadmin cluster leave node=VerneMQ@192.168.100.124\n" +
 			"  mqadmin cluster leave node=VerneMQ@192.168.100.124 -k -i 5 -t 60",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := o.validate(); err != nil {
@@ -46,16 +47,40 @@ func newLeave(f *command.Factory, runF func(context.Context, leaveOptions) error
 		},
 	}
 	kv.Bind(cmd, kv.Arg{
-		Key: "node", Usage: "the member that leaves", Value: &o.node, Required: true, Complete: f.NodeNames(),
+		Key: "node", Usage: "the member that leaves", Value: &o.node, Complete: f.NodeNames(),
 	})
+	cmd.Flags().BoolVarP(&o.killSessions, "kill_sessions", "k", false, "close its sessions, move its queues and remove it")
+	o.bind(cmd)
+	return cmd
+}
+
+// newForceLeave is emqttd_ctl's word.
+func newForceLeave(f *command.Factory) *cobra.Command {
+	o := leaveOptions{killSessions: true}
+	cmd := &cobra.Command{
+		Use:     "force-leave",
+		Short:   "Take a member out of the cluster",
+		Long:    "The same as cluster leave node=<node> -k: a node that can be reached hands over its queues, one that cannot is removed.",
+		Example: "  mqadmin cluster force-leave VerneMQ@192.168.100.124",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.validate(); err != nil {
+				return err
+			}
+			return leave(cmd.Context(), f, o)
+		},
+	}
+	kv.Bind(cmd, kv.Arg{Key: "node", Usage: "the member that leaves", Value: &o.node, Required: true, Bare: true, Complete: f.NodeNames()})
+	o.bind(cmd)
+	return cmd
+}
+
+func (o *leaveOptions) bind(cmd *cobra.Command) {
 	fs := cmd.Flags()
-	fs.BoolVarP(&o.killSessions, "kill_sessions", "k", false, "close its sessions, move its queues and remove it")
 	fs.IntVarP(&o.interval, "summary-interval", "i", 5, "seconds between two reports of progress")
 	fs.IntVarP(&o.timeout, "timeout", "t", 60, "seconds to wait for its sessions to go offline")
 	fs.StringVar(&o.acceptRisk, "accept-risk", "", "go on although this may happen: {quorum-loss}")
 	_ = cmd.RegisterFlagCompletionFunc("accept-risk", cobra.FixedCompletions([]string{riskQuorumLoss}, cobra.ShellCompDirectiveNoFileComp))
 	command.MarkDestructive(cmd)
-	return cmd
 }
 
 func (o leaveOptions) validate() error {
@@ -91,6 +116,13 @@ func (o leaveOptions) question() string {
 }
 
 func leave(ctx context.Context, f *command.Factory, o leaveOptions) error {
+	if o.node == "" {
+		name, err := answering(ctx, f)
+		if err != nil {
+			return err
+		}
+		o.node = name
+	}
 	if err := f.Confirm(o.question()); err != nil {
 		return err
 	}
@@ -158,4 +190,16 @@ func leaveBars(p *pb.LeaveProgress) []command.Bar {
 		{Name: "queues", Done: p.GetQueuesDone(), Total: p.GetQueuesTotal()},
 		{Name: "messages", Done: p.GetMessagesDone(), Total: p.GetMessagesTotal()},
 	}
+}
+
+// answering returns the name of the node that answers.
+func answering(ctx context.Context, f *command.Factory) (string, error) {
+	ctx, cancel := f.Context(ctx)
+	defer cancel()
+	conn, err := f.Conn(ctx)
+	if err != nil {
+		return "", err
+	}
+	pong, err := pb.NewNodeServiceClient(conn).PingNode(ctx, &pb.PingNodeRequest{})
+	return pong.GetNode(), err
 }

@@ -44,6 +44,9 @@ var hints = map[string]string{
 	"PLUGIN_UNKNOWN":        `the plugins are listed by: {mqadmin} plugin show --internal`,
 	"LOGGER_UNKNOWN":        `the loggers are listed by: {mqadmin} log show config`,
 	"TRACE_RUNNING":         `end it first: {mqadmin} trace stop_all`,
+
+	"SESSION_UNKNOWN":      `the sessions are listed by: {mqadmin} session show`,
+	"SUBSCRIPTION_UNKNOWN": `its subscriptions are listed by: {mqadmin} subscriptions show {client_id}`,
 }
 
 func hint(info *errdetails.ErrorInfo, program string) string {

@@ -21,12 +21,15 @@ type Arg struct {
 	Usage    string
 	Value    *string
 	Required bool
-	// Bare: a word without "=" is this key's value (cluster join NODE).
+	// Bare: a word without "=" is this key's value (cluster join NODE). Of
+	// several such keys the words are the values, in order.
 	Bare bool
 	// Enum are the values that it may have; nil allows any. They are completed.
 	Enum []string
-	// Complete returns candidates for the value; optional.
+	// Complete returns candidates for the value; Search those that begin with
+	// what was typed, where there are too many to list. Both are optional.
 	Complete func(ctx context.Context) []string
+	Search   func(ctx context.Context, typed string) []string
 }
 
 // Annotations that this package puts on commands and flags.
@@ -85,8 +88,8 @@ func Bind(cmd *cobra.Command, args ...Arg) {
 			a.Complete = func(context.Context) []string { return a.Enum }
 		}
 		f := cmd.Flags().VarPF(&once{key: a.Key, value: a.Value, enum: a.Enum}, a.Key, "", a.Usage)
-		if a.Complete != nil {
-			_ = cmd.RegisterFlagCompletionFunc(a.Key, flagCompleter(a.Complete))
+		if a.completes() {
+			_ = cmd.RegisterFlagCompletionFunc(a.Key, flagCompleter(*a))
 		}
 		f.Annotations = map[string][]string{KeyFlag: {"true"}}
 		word := a.Key + "=<" + strings.ReplaceAll(a.Key, "-", " ") + ">"
@@ -105,7 +108,7 @@ func set(cmd *cobra.Command, args []Arg, words []string) error {
 	for _, w := range words {
 		key, value, ok := strings.Cut(w, "=")
 		if !ok {
-			key, value = bare(args), w
+			key, value = bare(cmd, args), w
 			if key == "" {
 				return unexpected(args, w)
 			}
@@ -129,13 +132,18 @@ func set(cmd *cobra.Command, args []Arg, words []string) error {
 	return nil
 }
 
-func bare(args []Arg) string {
+// bare returns the key of the next word without "=": the first that has none
+// yet, or when all have, the last, so that the word is refused as its second.
+func bare(cmd *cobra.Command, args []Arg) (key string) {
 	for _, a := range args {
-		if a.Bare {
-			return a.Key
+		if !a.Bare {
+			continue
+		}
+		if key = a.Key; !cmd.Flags().Changed(key) {
+			return key
 		}
 	}
-	return ""
+	return key
 }
 
 func known(args []Arg, key string) bool {
@@ -208,32 +216,64 @@ func Group(cmd *cobra.Command, words []string) error {
 }
 
 // flagCompleter completes --key VALUE.
-func flagCompleter(candidates func(context.Context) []string) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
-		return candidates(cmd.Context()), cobra.ShellCompDirectiveNoFileComp
+func flagCompleter(a Arg) cobra.CompletionFunc {
+	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
+		return a.candidates(cmd.Context(), typed), cobra.ShellCompDirectiveNoFileComp
 	}
 }
 
 func completer(args []Arg) cobra.CompletionFunc {
-	return func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
-		key, _, hasValue := strings.Cut(typed, "=")
+	return func(cmd *cobra.Command, words []string, typed string) ([]string, cobra.ShellCompDirective) {
+		key, value, hasValue := strings.Cut(typed, "=")
+		next := bareAt(args, words)
 		var out []string
 		for _, a := range args {
 			switch {
-			case hasValue && a.Key == key && a.Complete != nil:
-				for _, v := range a.Complete(cmd.Context()) {
+			case hasValue && a.Key == key && a.completes():
+				for _, v := range a.candidates(cmd.Context(), value) {
 					out = append(out, key+"="+v)
 				}
-			case !hasValue && !cmd.Flags().Changed(a.Key):
+			case hasValue:
+			case a.Bare && a.Key == next && a.completes():
+				out = append(out, a.candidates(cmd.Context(), typed)...)
+			case !cmd.Flags().Changed(a.Key) && (!a.Bare || !a.completes()):
 				out = append(out, a.Key+"=\t"+a.Usage)
 			}
 		}
 		d := cobra.ShellCompDirectiveNoFileComp
-		if !hasValue {
+		if len(out) > 0 && strings.Contains(out[0], "=\t") {
 			d |= cobra.ShellCompDirectiveNoSpace
 		}
 		return out, d
 	}
+}
+
+func (a Arg) completes() bool { return a.Complete != nil || a.Search != nil }
+
+func (a Arg) candidates(ctx context.Context, typed string) []string {
+	if a.Search != nil {
+		return a.Search(ctx, typed)
+	}
+	return a.Complete(ctx)
+}
+
+// bareAt returns the key whose value a word without "=" behind these words is.
+func bareAt(args []Arg, words []string) string {
+	n := 0
+	for _, w := range words {
+		if !strings.Contains(w, "=") {
+			n++
+		}
+	}
+	for _, a := range args {
+		if a.Bare {
+			if n == 0 {
+				return a.Key
+			}
+			n--
+		}
+	}
+	return ""
 }
 
 // Optional marks a flag as one whose value may be left out and may also be the

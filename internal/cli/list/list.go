@@ -52,18 +52,35 @@ const defaultLimit = 100
 // Bind gives cmd the flags of a list with these columns, of which defaults are
 // printed when none is asked for.
 func (o *Options) Bind(cmd *cobra.Command, columns []Column, defaults []string) {
-	o.cmd, o.columns, o.defaults = cmd, columns, defaults
+	o.columns, o.defaults = columns, defaults
 	fs := cmd.Flags()
 	for _, c := range columns {
 		kv.Optional(fs.VarPF(&columnFlag{c[0], o}, c[0], "", c[1]), kv.Column)
-		_ = cmd.RegisterFlagCompletionFunc(c[0], cobra.NoFileCompletions)
+		if _, ok := cmd.GetFlagCompletionFunc(c[0]); !ok {
+			_ = cmd.RegisterFlagCompletionFunc(c[0], cobra.NoFileCompletions)
+		}
 	}
+	o.bindPaging(cmd)
+}
+
+// BindPaging gives cmd the flags of a list whose columns are fixed.
+func (o *Options) BindPaging(cmd *cobra.Command, columns []string) {
+	o.defaults = columns
+	for _, c := range columns {
+		o.columns = append(o.columns, Column{c})
+	}
+	o.bindPaging(cmd)
+}
+
+func (o *Options) bindPaging(cmd *cobra.Command) {
+	o.cmd = cmd
+	fs := cmd.Flags()
 	fs.Uint32Var(&o.limit, "limit", defaultLimit, "most rows to print")
 	fs.BoolVar(&o.all, "all", false, "print all rows")
 	fs.StringVar(&o.token, "page-token", "", "go on behind the rows of a former call, which has told this")
 	fs.StringVar(&o.orderBy, "order-by", "", "fields by which to order, with commas between; the greatest first with - in front")
-	names := make([]string, 0, 2*len(columns))
-	for _, c := range columns {
+	names := make([]string, 0, 2*len(o.columns))
+	for _, c := range o.columns {
 		names = append(names, c[0], "-"+c[0])
 	}
 	_ = cmd.RegisterFlagCompletionFunc("order-by", cobra.FixedCompletions(names, cobra.ShellCompDirectiveNoFileComp))

@@ -19,6 +19,9 @@ func New(f *command.Factory) *cobra.Command {
 		newStatus(f, nil), newPing(f, nil), newStop(f, nil), newStart(f, nil), newUpgrade(nil))
 }
 
+// Status returns "status", which is also a command by itself.
+func Status(f *command.Factory) *cobra.Command { return newStatus(f, nil) }
+
 func newStatus(f *command.Factory, runF func(context.Context) error) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "status",

@@ -3,12 +3,14 @@ package session
 import (
 	"context"
 	"fmt"
+	"regexp"
 
 	"github.com/spf13/cobra"
 
 	pb "github.com/mqadmin/mqadmin/api/mqadmin/v1"
 	"github.com/mqadmin/mqadmin/internal/cli/command"
 	"github.com/mqadmin/mqadmin/internal/cli/kv"
+	"github.com/mqadmin/mqadmin/internal/cli/output"
 )
 
 type disconnectOptions struct {
@@ -34,11 +36,17 @@ func newDisconnect(f *command.Factory, runF func(context.Context, disconnectOpti
 			return disconnect(cmd.Context(), f, o)
 		},
 	}
-	kv.Bind(cmd, kv.Arg{Key: "client-id", Usage: "MQTT client id", Value: &o.clientID, Required: true, Complete: clientIDs(f)})
+	kv.Bind(cmd, kv.Arg{Key: "client-id", Usage: "MQTT client id", Value: &o.clientID, Required: true, Search: ClientIDs(f)})
 	cmd.Flags().StringVarP(&o.mountpoint, "mountpoint", "m", "", "mountpoint of the client")
 	cmd.Flags().BoolVarP(&o.cleanup, "cleanup", "c", false, "also delete its subscriptions and queued messages")
 	command.MarkDestructive(cmd)
+	cmd.AddCommand(newClients(f, nil), newBatch(f, nil))
 	return cmd
+}
+
+// Disconnect ends the session of a client, or with cleanup deletes it.
+func Disconnect(ctx context.Context, f *command.Factory, clientID, mountpoint string, cleanup bool) error {
+	return disconnect(ctx, f, disconnectOptions{clientID: clientID, mountpoint: mountpoint, cleanup: cleanup})
 }
 
 func disconnect(ctx context.Context, f *command.Factory, o disconnectOptions) error {
@@ -65,16 +73,20 @@ func disconnect(ctx context.Context, f *command.Factory, o disconnectOptions) er
 	return f.Done("Done")
 }
 
-// clientIDs completes client-id= with the first sessions of the list.
-func clientIDs(f *command.Factory) func(context.Context) []string {
-	return func(ctx context.Context) []string {
+// ClientIDs completes client ids: those that begin with what was typed.
+func ClientIDs(f *command.Factory) func(context.Context, string) []string {
+	return func(ctx context.Context, typed string) []string {
 		ctx, cancel := context.WithTimeout(ctx, command.CompletionTimeout)
 		defer cancel()
 		conn, err := f.Conn(ctx)
 		if err != nil {
 			return nil
 		}
-		stream, err := pb.NewSessionServiceClient(conn).ShowSessions(ctx, &pb.ShowSessionsRequest{Fields: []string{"client_id"}})
+		req := &pb.ShowSessionsRequest{Fields: []string{"client_id"}}
+		if typed != "" {
+			req.Filters = []*pb.Filter{{Field: "client_id", Operator: pb.Filter_OPERATOR_MATCH, Value: "^" + regexp.QuoteMeta(typed)}}
+		}
+		stream, err := pb.NewSessionServiceClient(conn).ShowSessions(ctx, req)
 		if err != nil {
 			return nil
 		}
@@ -85,7 +97,9 @@ func clientIDs(f *command.Factory) func(context.Context) []string {
 				return ids
 			}
 			for _, r := range resp.GetRows() {
-				ids = append(ids, r.GetClientId())
+				if output.Escape(r.GetClientId()) == r.GetClientId() { // others cannot be typed
+					ids = append(ids, r.GetClientId())
+				}
 			}
 		}
 	}

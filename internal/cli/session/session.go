@@ -9,8 +9,8 @@ import (
 
 // New returns the command "session".
 func New(f *command.Factory) *cobra.Command {
-	return command.NewGroup("session", "Show and end MQTT sessions",
+	return command.NewGroup("session", "Show, change and end MQTT sessions",
 		"Sessions of all members, online and offline.",
 		"  mqadmin session show",
-		newShow(f, nil), newDisconnect(f, nil))
+		newShow(f, nil), newDisconnect(f, nil), newUnsubscribe(f, nil), newReauthorize(f, nil))
 }

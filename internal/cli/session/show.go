@@ -98,11 +98,21 @@ func newShow(f *command.Factory, runF func(context.Context, *showOptions) error)
 }
 
 func show(ctx context.Context, f *command.Factory, o *showOptions) error {
-	return list.Show(ctx, f, &o.Options, func(ctx context.Context, conn grpc.ClientConnInterface, p list.Page) (list.Stream[*pb.SessionRow], error) {
-		stream, err := pb.NewSessionServiceClient(conn).ShowSessions(ctx, &pb.ShowSessionsRequest{
-			Fields: o.Fields, Filters: o.Filters, OrderBy: o.OrderBy, Limit: p.Limit, PageToken: p.Token,
-			RowTimeout: durationpb.New(time.Duration(o.rowTimeout) * time.Millisecond),
-		})
+	return fetch(ctx, f, &o.Options, &pb.ShowSessionsRequest{
+		Filters: o.Filters, RowTimeout: durationpb.New(time.Duration(o.rowTimeout) * time.Millisecond),
+	})
+}
+
+// Show prints the columns of o for sessions that pass the filters.
+func Show(ctx context.Context, f *command.Factory, o *list.Options, filters []*pb.Filter) error {
+	return fetch(ctx, f, o, &pb.ShowSessionsRequest{Filters: filters})
+}
+
+func fetch(ctx context.Context, f *command.Factory, o *list.Options, req *pb.ShowSessionsRequest) error {
+	req.Fields, req.OrderBy = o.Fields, o.OrderBy
+	return list.Show(ctx, f, o, func(ctx context.Context, conn grpc.ClientConnInterface, p list.Page) (list.Stream[*pb.SessionRow], error) {
+		req.Limit, req.PageToken = p.Limit, p.Token
+		stream, err := pb.NewSessionServiceClient(conn).ShowSessions(ctx, req)
 		if err != nil {
 			return nil, err
 		}

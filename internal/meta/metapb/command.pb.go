@@ -1729,9 +1729,12 @@ func (x *SetRetained) GetMessage() []byte {
 }
 
 type DeleteRetained struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Mountpoint    string                 `protobuf:"bytes,1,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
-	Topic         string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Mountpoint string                 `protobuf:"bytes,1,opt,name=mountpoint,proto3" json:"mountpoint,omitempty"`
+	Topic      string                 `protobuf:"bytes,2,opt,name=topic,proto3" json:"topic,omitempty"`
+	// If not 0, only a message that had expired at that time, in Unix
+	// milliseconds.
+	ExpiredAt     int64 `protobuf:"varint,3,opt,name=expired_at,json=expiredAt,proto3" json:"expired_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1778,6 +1781,13 @@ func (x *DeleteRetained) GetTopic() string {
 		return x.Topic
 	}
 	return ""
+}
+
+func (x *DeleteRetained) GetExpiredAt() int64 {
+	if x != nil {
+		return x.ExpiredAt
+	}
+	return 0
 }
 
 type StrikeSource struct {
@@ -2567,12 +2577,14 @@ const file_command_proto_rawDesc = "" +
 	"\x06client\x18\x02 \x01(\tR\x06client\x12\x16\n" +
 	"\x06filter\x18\x03 \x01(\tR\x06filter\"'\n" +
 	"\vSetRetained\x12\x18\n" +
-	"\amessage\x18\x01 \x01(\fR\amessage\"F\n" +
+	"\amessage\x18\x01 \x01(\fR\amessage\"e\n" +
 	"\x0eDeleteRetained\x12\x1e\n" +
 	"\n" +
 	"mountpoint\x18\x01 \x01(\tR\n" +
 	"mountpoint\x12\x14\n" +
-	"\x05topic\x18\x02 \x01(\tR\x05topic\"t\n" +
+	"\x05topic\x18\x02 \x01(\tR\x05topic\x12\x1d\n" +
+	"\n" +
+	"expired_at\x18\x03 \x01(\x03R\texpiredAt\"t\n" +
 	"\fStrikeSource\x12\x1e\n" +
 	"\n" +
 	"mountpoint\x18\x01 \x01(\tR\n" +
