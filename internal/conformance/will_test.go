@@ -212,6 +212,9 @@ func willRetain(e *env, retained bool) {
 	watch.take(e.topic("w"), "before", 1)
 	e.join("c", will(e.topic("w"), "will", 1, retained)).drop()
 	watch.take(e.topic("w"), "will", 1)
+	// Who is subscribed has the will before it is committed as retained; what is
+	// acknowledged after it was committed after it.
+	p.publish(e.topic("barrier"), "", 1, retain)
 	late := e.join("late")
 	late.subscribe(e.topic("w"), 1)
 	if retained {
