@@ -32,6 +32,7 @@ type pipe struct {
 	last     time.Time // when the last segment arrives
 	eof      bool      // no more is written
 	err      error     // the connection is gone: what is left is not read any more
+	deaf     bool      // nobody reads any more: what is written is lost, and its writer learns nothing
 	tear     bool      // the next write breaks the connection in its middle
 }
 
@@ -48,6 +49,14 @@ func newPipe(n *Network, from, to *endpoint) *pipe {
 func (p *pipe) signal() {
 	close(p.changed)
 	p.changed = make(chan struct{})
+}
+
+// ignore makes the reader deaf.
+func (p *pipe) ignore() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.deaf, p.segments, p.size = true, nil, 0
+	p.signal()
 }
 
 func (p *pipe) end(err error) {
@@ -68,6 +77,9 @@ func (p *pipe) write(b []byte, closed <-chan struct{}, d *deadline) (n int, torn
 		case p.err != nil || p.eof:
 			defer p.mu.Unlock()
 			return 0, false, ErrReset
+		case p.deaf:
+			p.mu.Unlock()
+			return len(b), false, nil
 		case p.tear && len(b) > 1:
 			p.tear = false
 			n = 1 + p.net.number(len(b)-1)
@@ -234,10 +246,19 @@ func (c *Conn) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
 		c.out.end(nil)
-		c.in.end(ErrReset)
+		c.in.ignore() // the other end learns it when it reads, as soon as the network lets it
 		c.out.net.forget(c)
 	})
 	return nil
+}
+
+// abandon is the end of a connection whose host has lost its power.
+func (c *Conn) abandon() {
+	c.once.Do(func() {
+		close(c.closed)
+		c.in.ignore()
+		c.out.lose()
+	})
 }
 
 // reset ends it without order; what is under way is lost.

@@ -160,8 +160,7 @@ func (n *Network) kill(e *endpoint, power bool) {
 	}
 	for c := range conns {
 		if power {
-			c.in.end(ErrPower)
-			c.out.lose()
+			c.abandon()
 		} else {
 			c.reset()
 		}
