@@ -23,6 +23,9 @@ const (
 	LeaveRemove
 )
 
+// leftLimit is how long this node may be behind one that has left.
+const leftLimit = 2 * time.Second
+
 // LeaveRequest says how a member is taken out of service.
 type LeaveRequest struct {
 	// Node is the member's name.
@@ -120,7 +123,7 @@ func (c *Cluster) leaveRemote(ctx context.Context, target *meta.Member, r LeaveR
 			return nil
 		}
 		if err != nil {
-			return c.leftMeanwhile(target, fromStatus(err))
+			return c.leftMeanwhile(ctx, target, fromStatus(err))
 		}
 		progress(LeaveProgress{
 			Phase: Phase(p.GetPhase()), Text: p.GetText(), SessionsOnline: p.GetSessionsOnline(),
@@ -130,12 +133,25 @@ func (c *Cluster) leaveRemote(ctx context.Context, target *meta.Member, r LeaveR
 }
 
 // leftMeanwhile decides what a broken stream means: a node that has been
-// removed closes its cluster port before it can answer.
-func (c *Cluster) leftMeanwhile(target *meta.Member, err error) error {
-	if _, still := c.cfg.Meta.Member(target.ID); still {
-		return err
+// removed closes its cluster port before it can answer, perhaps before this node
+// knows that it was.
+func (c *Cluster) leftMeanwhile(ctx context.Context, target *meta.Member, err error) error {
+	late := time.NewTimer(leftLimit)
+	defer late.Stop()
+	tick := time.NewTicker(leftLimit / 100)
+	defer tick.Stop()
+	for {
+		if _, still := c.cfg.Meta.Member(target.ID); !still {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-late.C:
+			return err
+		case <-ctx.Done():
+			return err
+		}
 	}
-	return nil
 }
 
 // forget removes a member that cannot be reached and gives its durable
@@ -225,6 +241,7 @@ func (c *Cluster) drain(ctx context.Context, r LeaveRequest, progress func(Leave
 			if err != nil || online > 0 {
 				return &sentence{ErrSessionsOnline, fmt.Sprintf("%d sessions are still online after %v; repeat the command, with a longer --timeout if need be", online, r.Timeout)}
 			}
+			c.Flush(ctx) // a session whose end is not noted yet is not taken over
 			return nil
 		case <-tick.C:
 			progress(LeaveProgress{Phase: LeaveDrain, SessionsOnline: int64(c.cfg.Sessions.Connections())})
@@ -308,7 +325,7 @@ func (c *Cluster) adoptOn(ctx context.Context, node message.NodeID, id message.S
 		return 0, err
 	}
 	resp, err := clusterpb.NewClusterServiceClient(conn).Adopt(ctx, &clusterpb.AdoptRequest{
-		Session: &clusterpb.SessionID{Mountpoint: id.Mountpoint, ClientId: id.ClientID},
+		Session: &clusterpb.SessionID{Mountpoint: id.Mountpoint, ClientId: id.ClientID}, Applied: c.cfg.Meta.Applied(),
 	})
 	return int64(resp.GetMessages()), err
 }

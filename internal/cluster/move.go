@@ -367,6 +367,9 @@ func (s *service) Adopt(ctx context.Context, req *clusterpb.AdoptRequest) (*clus
 	if _, err := s.member(ctx); err != nil {
 		return nil, err
 	}
+	if err := s.c.cfg.Meta.WaitApplied(ctx, req.GetApplied()); err != nil { // or it still counts as connected
+		return nil, toStatus(err)
+	}
 	n, err := s.c.adopt(ctx, message.SessionID{Mountpoint: req.GetSession().GetMountpoint(), ClientID: req.GetSession().GetClientId()})
 	return &clusterpb.AdoptResponse{Messages: uint64(n)}, toStatus(err)
 }

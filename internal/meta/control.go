@@ -281,6 +281,10 @@ func (l *leadership) remove(ctx context.Context, id message.NodeID) (*metapb.Con
 			return nil, fmt.Errorf("removing member %s: %w", id, err)
 		}
 	}
+	// A node that removes itself hangs up as soon as Raft has let go of it: the
+	// second half is done all the same.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), controlLimit)
+	defer cancel()
 	_, err := s.propose(ctx, &metapb.Command{Op: &metapb.Command_DropMember{
 		DropMember: &metapb.DropMember{Id: uint64(id)},
 	}}, false, false)

@@ -630,8 +630,10 @@ func (x *SessionID) GetClientId() string {
 }
 
 type AdoptRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Session       *SessionID             `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Session *SessionID             `protobuf:"bytes,1,opt,name=session,proto3" json:"session,omitempty"`
+	// Metadata that the asking node has applied; the session is offline by then.
+	Applied       uint64 `protobuf:"varint,2,opt,name=applied,proto3" json:"applied,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -671,6 +673,13 @@ func (x *AdoptRequest) GetSession() *SessionID {
 		return x.Session
 	}
 	return nil
+}
+
+func (x *AdoptRequest) GetApplied() uint64 {
+	if x != nil {
+		return x.Applied
+	}
+	return 0
 }
 
 type AdoptResponse struct {
@@ -1124,9 +1133,10 @@ const file_cluster_proto_rawDesc = "" +
 	"\n" +
 	"mountpoint\x18\x01 \x01(\tR\n" +
 	"mountpoint\x12\x1b\n" +
-	"\tclient_id\x18\x02 \x01(\tR\bclientId\"G\n" +
+	"\tclient_id\x18\x02 \x01(\tR\bclientId\"a\n" +
 	"\fAdoptRequest\x127\n" +
-	"\asession\x18\x01 \x01(\v2\x1d.mqadmin.cluster.v1.SessionIDR\asession\"+\n" +
+	"\asession\x18\x01 \x01(\v2\x1d.mqadmin.cluster.v1.SessionIDR\asession\x12\x18\n" +
+	"\aapplied\x18\x02 \x01(\x04R\aapplied\"+\n" +
 	"\rAdoptResponse\x12\x1a\n" +
 	"\bmessages\x18\x01 \x01(\x04R\bmessages\"\x90\x01\n" +
 	"\vPullRequest\x127\n" +
