@@ -52,12 +52,12 @@ func (b *Broker) peerTLS(l config.Listener) (*peer.TLS, error) {
 	}, nil
 }
 
-// adminTLS is the admin listener's side: TLS 1.3, and a certificate of the
-// authority is required.
+// adminTLS is the admin listener's side: TLS 1.3, and a client certificate, if
+// one is sent, must be signed by the authority. Who sends none needs an API key.
 func (b *Broker) adminTLS() (*tls.Config, error) {
 	s, err := b.openSecrets("admin", listener.TLS{
 		CertFile: b.cfg.String("admin.certfile"), KeyFile: b.cfg.String("admin.keyfile"), CAFile: b.cfg.String("admin.cafile"),
-		RequireCertificate: true, Versions: []string{"tlsv1.3"},
+		Versions: []string{"tlsv1.3"},
 	})
 	if err != nil {
 		return nil, err
@@ -65,6 +65,9 @@ func (b *Broker) adminTLS() (*tls.Config, error) {
 	return &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
 		c := s.Config().Clone()
 		c.NextProtos = []string{"h2"}
+		if c.ClientCAs != nil {
+			c.ClientAuth = tls.VerifyClientCertIfGiven
+		}
 		return c, nil
 	}}, nil
 }

@@ -39,7 +39,7 @@ func TestAdminCertificatesAreReadAgain(t *testing.T) {
 	}
 	served := func() []byte {
 		c, err := server.GetConfigForClient(nil)
-		if err != nil || c.ClientAuth != tls.RequireAndVerifyClientCert || c.MinVersion != tls.VersionTLS13 || c.NextProtos[0] != "h2" {
+		if err != nil || c.ClientAuth != tls.VerifyClientCertIfGiven || c.MinVersion != tls.VersionTLS13 || c.NextProtos[0] != "h2" {
 			t.Fatalf("%+v, %v", c, err)
 		}
 		return c.Certificates[0].Certificate[0]
