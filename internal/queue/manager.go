@@ -193,6 +193,7 @@ func (m *Manager) Close() {
 		queues = append(queues, q.hub.Load().branches()...)
 	}
 	for _, q := range queues {
+		q.commitUndo()
 		q.mu.Lock()
 		a, first := q.att, !q.closed
 		q.att, q.closed = nil, true

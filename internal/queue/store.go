@@ -39,7 +39,7 @@ const ownBase = 1 << 32
 // commit runs fill under q.mu, which may put operations into the batch, and
 // then commits the batch without it: Commit may wait for the disk, whose
 // callbacks take q.mu. q.commits keeps the order in which sequence numbers were
-// given. When fill returns nil nothing is committed.
+// given. An empty batch is not committed; without done an error is logged.
 func (q *Queue) commit(fill func(b *msgstore.Batch) (done func(error))) {
 	q.commits.Lock()
 	defer q.commits.Unlock()
@@ -64,6 +64,17 @@ func (q *Queue) commit(fill func(b *msgstore.Batch) (done func(error))) {
 		done = q.m.logCommit
 	}
 	q.m.cfg.Store.Commit(b, done)
+}
+
+// commitUndo removes from the disk what was to go with the next batch, when none
+// will come: what a limit dropped must not be there again after a restart.
+func (q *Queue) commitUndo() {
+	q.mu.Lock()
+	waits := q.stored && !q.closed && len(q.undo)+len(q.undoNotes) > 0
+	q.mu.Unlock()
+	if waits {
+		q.commit(func(*msgstore.Batch) func(error) { return nil })
+	}
 }
 
 // logCommit reports the failure of a batch that nobody waits for. What it
