@@ -130,7 +130,6 @@ func TestWrongMembership(t *testing.T) {
 			"leave the last node", admin(single, "cluster", "leave", "node=n3@127.0.0.1", "-k"), exitFailed,
 			[]string{`n3@127\.0\.0\.1`, `only member`, `broker stop`},
 		},
-		{"leave without a node", admin(pair[0], "cluster", "leave"), exitUsage, []string{`node`}},
 		{"misspelt command", admin(single, "cluster", "shwo"), exitUsage, []string{`did you mean "show"`}},
 		{"misspelt key", admin(single, "cluster", "join", "discovery_node=n1@127.0.0.1"), exitUsage, []string{`did you mean "discovery-node"`}},
 	} {

@@ -18,6 +18,7 @@ import (
 	"github.com/mqadmin/mqadmin/internal/clustertest"
 	"github.com/mqadmin/mqadmin/internal/config"
 	"github.com/mqadmin/mqadmin/internal/logging"
+	"github.com/mqadmin/mqadmin/internal/session"
 )
 
 // patience bounds every single wait.
@@ -137,9 +138,9 @@ func measure() usage {
 }
 
 // slack is what may differ although nothing leaks: caches of the store, pools,
-// connections of /metrics.
+// workers that wait for connections, connections of /metrics.
 const (
-	slackGoroutines = 10
+	slackGoroutines = 10 + session.MaxIdleWorkers
 	slackHeap       = 4 << 20
 )
 

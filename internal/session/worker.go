@@ -2,9 +2,9 @@ package session
 
 import "sync"
 
-// maxIdleWorkers bounds the goroutines that wait for work; more come and go with
+// MaxIdleWorkers bounds the goroutines that wait for work; more come and go with
 // it.
-const maxIdleWorkers = 64
+const MaxIdleWorkers = 64
 
 // workers are the goroutines on which connections over plain sockets act. They
 // stay, and with them their stacks: growing one in the midst of a CONNECT was an
@@ -46,7 +46,7 @@ func (w *workers) work(c *conn) {
 func (w *workers) rest(next chan *conn) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.closed || len(w.idle) >= maxIdleWorkers {
+	if w.closed || len(w.idle) >= MaxIdleWorkers {
 		return false
 	}
 	w.idle = append(w.idle, next)

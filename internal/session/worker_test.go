@@ -58,16 +58,16 @@ func TestPacketsInPiecesOverSockets(t *testing.T) {
 func TestWorkersEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var w workers
-		list := make([]chan *conn, 0, maxIdleWorkers)
-		for range maxIdleWorkers {
+		list := make([]chan *conn, 0, MaxIdleWorkers)
+		for range MaxIdleWorkers {
 			next := make(chan *conn, 1)
 			if !w.rest(next) {
-				t.Fatal("fewer may wait than maxIdleWorkers")
+				t.Fatal("fewer may wait than MaxIdleWorkers")
 			}
 			list = append(list, next)
 		}
 		if w.rest(make(chan *conn, 1)) {
-			t.Error("more wait than maxIdleWorkers")
+			t.Error("more wait than MaxIdleWorkers")
 		}
 		c := &conn{}
 		w.run(c)
