@@ -65,9 +65,6 @@ func (q *Queue) complete(e *entry, b *msgstore.Batch) func(error) {
 		return nil
 	}
 	b.Dequeue(q.id, e.seq)
-	if !q.opts.LIFO {
-		return nil
-	}
 	if q.leaving == nil {
 		q.leaving = map[uint64]struct{}{}
 	}

@@ -59,9 +59,9 @@ type Queue struct {
 	// cursor is where the messages on disk begin; of a lifo queue where they
 	// end.
 	cursor uint64
-	mixed  bool // messages in flight may lie behind cursor
-	// leaving are completed messages of a lifo queue whose removal is not on
-	// disk yet.
+	mixed  bool // messages in flight, or dropped ones, may lie behind cursor
+	// leaving are completed messages whose removal is not on disk yet: a lifo
+	// queue looks for its oldest beyond them, and any may become one.
 	leaving map[uint64]struct{}
 	floor   uint64 // a full lifo queue has dropped what is below
 	// surplus messages on disk below surplusEnd are over max_online_messages:
@@ -156,6 +156,7 @@ func (q *Queue) dropEntry(e *entry) {
 	e.gone = true
 	if e.seq != 0 {
 		q.undo = append(q.undo, e.seq)
+		q.mixed = true // it must not be read again before its removal is on disk
 	}
 	q.m.dropped.Inc()
 	q.m.notify(q.session(), e.msg, "queue_full")
