@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -204,9 +205,9 @@ func TestAServerThatReadsNothingHoldsNothingUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &server{settings: defaults()}
 		reg := registry()
-		var dials int
+		var dials atomic.Int64
 		p := New(Config{Settings: func() Settings { return s.settings }, Samples: reg.Samples, Metrics: reg, Dial: func(context.Context, string, string) (net.Conn, error) {
-			dials++
+			dials.Add(1)
 			client, _ := net.Pipe()
 			return deaf{client}, nil
 		}})
@@ -218,8 +219,8 @@ func TestAServerThatReadsNothingHoldsNothingUp(t *testing.T) {
 			t.Errorf("before the time is over: %d errors", n)
 		}
 		after(time.Second)
-		if n := value(reg, "graphite_push_errors"); n != 1 || dials != 1 {
-			t.Errorf("%d errors, %d connections", n, dials)
+		if n := value(reg, "graphite_push_errors"); n != 1 || dials.Load() != 1 {
+			t.Errorf("%d errors, %d connections", n, dials.Load())
 		}
 		after(21 * time.Second) // in the midst of the next write
 		cancel()
