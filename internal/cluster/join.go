@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"time"
 
@@ -126,6 +127,9 @@ func (c *Cluster) discover(ctx context.Context, name, address string) (*grpc.Cli
 		return nil, who, c.selfJoin(name)
 	case errors.Is(err, peer.ErrCookie), errors.Is(err, peer.ErrVersion), errors.Is(err, peer.ErrCertificate):
 		return nil, who, fmt.Errorf("%s: %w", name, err)
+	}
+	if op, ok := errors.AsType[*net.OpError](err); ok { // err has the address twice
+		return nil, who, &sentence{ErrUnreachable, fmt.Sprintf("%s cannot be reached at %s: %v", name, address, op.Err)}
 	}
 	return nil, who, &sentence{ErrUnreachable, fmt.Sprintf("%s cannot be reached: %v", name, err)}
 }
