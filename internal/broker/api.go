@@ -184,9 +184,14 @@ func values(samples []metrics.Sample) map[string]int64 {
 	return out
 }
 
-// Stop implements admin.Stopper.
-func (a nodeAPI) Stop(context.Context) error {
-	a.b.stop.Do(func() { close(a.b.stopped) })
+// Stop implements admin.Stopper. It begins when the call that asks for it is over.
+func (a nodeAPI) Stop(ctx context.Context) error {
+	stop := func() { a.b.stop.Do(func() { close(a.b.stopped) }) }
+	if ctx.Done() == nil {
+		stop()
+		return nil
+	}
+	context.AfterFunc(ctx, stop) // once the call has been answered: the caller may be another member
 	return nil
 }
 
