@@ -72,13 +72,8 @@ func (c *Cluster) large(ctx context.Context) error {
 // with a snapshot on some node.
 func (c *Cluster) fill(ctx context.Context, nodes []*clustertest.Node, snaps *snapshots) (quiet, busy *histogram, err error) {
 	quiet, busy = new(histogram), new(histogram)
-	var (
-		mu    sync.Mutex
-		wg    sync.WaitGroup
-		at    atomic.Int64
-		first atomic.Pointer[error]
-	)
-	one := func(i int) error {
+	var mu sync.Mutex
+	err = parallel(ctx, 48, c.Sizes.Sessions, func(i int) error {
 		conn, err := dial(ctx, login{address: nodes[i%len(nodes)].MQTT, version: packet.V5, id: fmt.Sprintf("bench-durable-%d", i), persistent: true})
 		if err != nil {
 			return err
@@ -101,21 +96,8 @@ func (c *Cluster) fill(ctx context.Context, nodes []*clustertest.Node, snaps *sn
 			quiet.add(uint64(time.Since(begin)))
 		}
 		return nil
-	}
-	for range 48 {
-		wg.Go(func() {
-			for i := int(at.Add(1)) - 1; i < c.Sizes.Sessions && ctx.Err() == nil && first.Load() == nil; i = int(at.Add(1)) - 1 {
-				if err := one(i); err != nil {
-					first.CompareAndSwap(nil, &err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if err := first.Load(); err != nil {
-		return nil, nil, *err
-	}
-	return quiet, busy, ctx.Err()
+	})
+	return quiet, busy, err
 }
 
 // settledMost is the memory of the node that takes most of it.

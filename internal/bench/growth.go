@@ -8,8 +8,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/mqadmin/mqadmin/internal/clustertest"
@@ -147,28 +145,17 @@ func growthLogin(addr string, i int) login {
 // fill makes the sessions and then publishes to all of them.
 func fill(ctx context.Context, addr string, s Sizes, add func(GrowthRow)) error {
 	begin := time.Now()
-	var (
-		wg    sync.WaitGroup
-		at    atomic.Int64
-		first atomic.Pointer[error]
-	)
-	for range 32 {
-		wg.Go(func() {
-			for i := int(at.Add(1)) - 1; i < s.Sessions && ctx.Err() == nil && first.Load() == nil; i = int(at.Add(1)) - 1 {
-				l := growthLogin(addr, i)
-				l.filter, l.qos = "bench/growth", 1
-				c, err := dial(ctx, l)
-				if err != nil {
-					first.CompareAndSwap(nil, &err)
-					return
-				}
-				c.abort()
-			}
-		})
-	}
-	wg.Wait()
-	if err := first.Load(); err != nil {
-		return *err
+	err := parallel(ctx, 32, s.Sessions, func(i int) error {
+		l := growthLogin(addr, i)
+		l.filter, l.qos = "bench/growth", 1
+		c, err := dial(ctx, l)
+		if err == nil {
+			c.abort()
+		}
+		return err
+	})
+	if err != nil {
+		return err
 	}
 	add(GrowthRow{What: "make persistent sessions", Size: fmt.Sprintf("%d sessions", s.Sessions), Time: time.Since(begin).Round(time.Millisecond).String()})
 	c, err := dial(ctx, login{address: addr, version: packet.V5, id: "growth-publisher"})

@@ -45,38 +45,41 @@ func runMany(ctx context.Context, s Spec) (r Result, err error) {
 // openMany opens the connections, Parallel at a time.
 func openMany(ctx context.Context, s Spec) ([]*connection, error) {
 	conns := make([]*connection, s.Connections)
+	return conns, parallel(ctx, s.Parallel, len(conns), func(i int) (err error) {
+		l := login{address: s.Address, version: s.Version, id: fmt.Sprintf("bench-idle-%d", i)}
+		if s.Kind == Idle {
+			l.filter, l.qos = fmt.Sprintf("bench/idle/%d", i), s.QoS
+		}
+		c, err := dial(ctx, l)
+		if err == nil {
+			conns[i] = c
+		}
+		return err
+	})
+}
+
+// parallel calls fn with 0 to n-1 on so many goroutines. It returns the first
+// error, after which no more calls begin, or that of ctx.
+func parallel(ctx context.Context, workers, n int, fn func(i int) error) error {
 	var (
 		wg    sync.WaitGroup
 		at    atomic.Int64
-		once  sync.Once
-		first error
+		first atomic.Pointer[error]
 	)
-	for range s.Parallel {
+	for range workers {
 		wg.Go(func() {
-			for {
-				i := int(at.Add(1)) - 1
-				if i >= len(conns) || ctx.Err() != nil {
-					return
+			for i := int(at.Add(1)) - 1; i < n && ctx.Err() == nil && first.Load() == nil; i = int(at.Add(1)) - 1 {
+				if err := fn(i); err != nil {
+					first.CompareAndSwap(nil, &err)
 				}
-				l := login{address: s.Address, version: s.Version, id: fmt.Sprintf("bench-idle-%d", i)}
-				if s.Kind == Idle {
-					l.filter, l.qos = fmt.Sprintf("bench/idle/%d", i), s.QoS
-				}
-				c, err := dial(ctx, l)
-				if err != nil {
-					once.Do(func() { first = err })
-					at.Store(int64(len(conns)))
-					return
-				}
-				conns[i] = c
 			}
 		})
 	}
 	wg.Wait()
-	if first == nil {
-		first = ctx.Err()
+	if err := first.Load(); err != nil {
+		return *err
 	}
-	return conns, first
+	return ctx.Err()
 }
 
 // settledBytes waits until the broker's memory has stopped changing, six
