@@ -48,6 +48,14 @@ func unary[Q, A any](ctx context.Context, r Q, fn func(Q) (A, error), none func(
 	return fn(r)
 }
 
+// stream is unary for calls that are answered with several messages.
+func stream[Q, A any](r *Q, st grpc.ServerStreamingServer[A], fn func(*Q, func(*A)) error, none func(*Q, grpc.ServerStreamingServer[A]) error) error {
+	if fn == nil {
+		return none(r, st)
+	}
+	return fn(r, func(m *A) { _ = st.Send(m) })
+}
+
 type settingServer struct {
 	pb.UnimplementedSettingServiceServer
 	api *BrokerAPI
@@ -147,10 +155,7 @@ func (s traceServer) StopTraces(ctx context.Context, r *pb.StopTracesRequest) (*
 }
 
 func (s traceServer) TraceClient(r *pb.TraceClientRequest, st grpc.ServerStreamingServer[pb.TraceClientResponse]) error {
-	if s.api.TraceClientFunc == nil {
-		return s.UnimplementedTraceServiceServer.TraceClient(r, st)
-	}
-	return s.api.TraceClientFunc(r, func(m *pb.TraceClientResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.TraceClientFunc, s.UnimplementedTraceServiceServer.TraceClient)
 }
 
 func (s nodeServer) StopNode(ctx context.Context, r *pb.StopNodeRequest) (*pb.StopNodeResponse, error) {

@@ -65,24 +65,15 @@ type clusterServer struct {
 }
 
 func (s clusterServer) ShowCluster(ctx context.Context, r *pb.ShowClusterRequest) (*pb.ShowClusterResponse, error) {
-	if s.api.ShowClusterFunc == nil {
-		return s.UnimplementedClusterServiceServer.ShowCluster(ctx, r)
-	}
-	return s.api.ShowClusterFunc(r)
+	return unary(ctx, r, s.api.ShowClusterFunc, s.UnimplementedClusterServiceServer.ShowCluster)
 }
 
 func (s clusterServer) JoinCluster(r *pb.JoinClusterRequest, st grpc.ServerStreamingServer[pb.JoinClusterResponse]) error {
-	if s.api.JoinClusterFunc == nil {
-		return s.UnimplementedClusterServiceServer.JoinCluster(r, st)
-	}
-	return s.api.JoinClusterFunc(r, func(m *pb.JoinClusterResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.JoinClusterFunc, s.UnimplementedClusterServiceServer.JoinCluster)
 }
 
 func (s clusterServer) LeaveCluster(r *pb.LeaveClusterRequest, st grpc.ServerStreamingServer[pb.LeaveClusterResponse]) error {
-	if s.api.LeaveClusterFunc == nil {
-		return s.UnimplementedClusterServiceServer.LeaveCluster(r, st)
-	}
-	return s.api.LeaveClusterFunc(r, func(m *pb.LeaveClusterResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.LeaveClusterFunc, s.UnimplementedClusterServiceServer.LeaveCluster)
 }
 
 type nodeServer struct {
@@ -110,31 +101,19 @@ type sessionServer struct {
 }
 
 func (s sessionServer) ShowSessions(r *pb.ShowSessionsRequest, st grpc.ServerStreamingServer[pb.ShowSessionsResponse]) error {
-	if s.api.ShowSessionsFunc == nil {
-		return s.UnimplementedSessionServiceServer.ShowSessions(r, st)
-	}
-	return s.api.ShowSessionsFunc(r, func(m *pb.ShowSessionsResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.ShowSessionsFunc, s.UnimplementedSessionServiceServer.ShowSessions)
 }
 
 func (s sessionServer) DisconnectSession(ctx context.Context, r *pb.DisconnectSessionRequest) (*pb.DisconnectSessionResponse, error) {
-	if s.api.DisconnectFunc == nil {
-		return s.UnimplementedSessionServiceServer.DisconnectSession(ctx, r)
-	}
-	return s.api.DisconnectFunc(r)
+	return unary(ctx, r, s.api.DisconnectFunc, s.UnimplementedSessionServiceServer.DisconnectSession)
 }
 
 func (s sessionServer) DisconnectSessions(r *pb.DisconnectSessionsRequest, st grpc.ServerStreamingServer[pb.DisconnectSessionsResponse]) error {
-	if s.api.DisconnectAllFunc == nil {
-		return s.UnimplementedSessionServiceServer.DisconnectSessions(r, st)
-	}
-	return s.api.DisconnectAllFunc(r, func(m *pb.DisconnectSessionsResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.DisconnectAllFunc, s.UnimplementedSessionServiceServer.DisconnectSessions)
 }
 
 func (s sessionServer) SubscribeSession(ctx context.Context, r *pb.SubscribeSessionRequest) (*pb.SubscribeSessionResponse, error) {
-	if s.api.SubscribeFunc == nil {
-		return s.UnimplementedSessionServiceServer.SubscribeSession(ctx, r)
-	}
-	return s.api.SubscribeFunc(r)
+	return unary(ctx, r, s.api.SubscribeFunc, s.UnimplementedSessionServiceServer.SubscribeSession)
 }
 
 func (s sessionServer) UnsubscribeSession(ctx context.Context, r *pb.UnsubscribeSessionRequest) (*pb.UnsubscribeSessionResponse, error) {
@@ -145,10 +124,7 @@ func (s sessionServer) UnsubscribeSession(ctx context.Context, r *pb.Unsubscribe
 }
 
 func (s sessionServer) ReauthorizeSession(ctx context.Context, r *pb.ReauthorizeSessionRequest) (*pb.ReauthorizeSessionResponse, error) {
-	if s.api.ReauthorizeFunc == nil {
-		return s.UnimplementedSessionServiceServer.ReauthorizeSession(ctx, r)
-	}
-	return s.api.ReauthorizeFunc(r)
+	return unary(ctx, r, s.api.ReauthorizeFunc, s.UnimplementedSessionServiceServer.ReauthorizeSession)
 }
 
 type retainServer struct {
@@ -157,17 +133,11 @@ type retainServer struct {
 }
 
 func (s retainServer) ShowRetained(r *pb.ShowRetainedRequest, st grpc.ServerStreamingServer[pb.ShowRetainedResponse]) error {
-	if s.api.ShowRetainedFunc == nil {
-		return s.UnimplementedRetainServiceServer.ShowRetained(r, st)
-	}
-	return s.api.ShowRetainedFunc(r, func(m *pb.ShowRetainedResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.ShowRetainedFunc, s.UnimplementedRetainServiceServer.ShowRetained)
 }
 
 func (s retainServer) DeleteRetained(ctx context.Context, r *pb.DeleteRetainedRequest) (*pb.DeleteRetainedResponse, error) {
-	if s.api.DeleteRetainedFunc == nil {
-		return s.UnimplementedRetainServiceServer.DeleteRetained(ctx, r)
-	}
-	return s.api.DeleteRetainedFunc(r)
+	return unary(ctx, r, s.api.DeleteRetainedFunc, s.UnimplementedRetainServiceServer.DeleteRetained)
 }
 
 func (s retainServer) DeleteExpiredRetained(ctx context.Context, r *pb.DeleteExpiredRetainedRequest) (*pb.DeleteExpiredRetainedResponse, error) {
@@ -183,10 +153,7 @@ type routeServer struct {
 }
 
 func (s routeServer) ShowRoutes(r *pb.ShowRoutesRequest, st grpc.ServerStreamingServer[pb.ShowRoutesResponse]) error {
-	if s.api.ShowRoutesFunc == nil {
-		return s.UnimplementedRouteServiceServer.ShowRoutes(r, st)
-	}
-	return s.api.ShowRoutesFunc(r, func(m *pb.ShowRoutesResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.ShowRoutesFunc, s.UnimplementedRouteServiceServer.ShowRoutes)
 }
 
 type metricsServer struct {
@@ -195,10 +162,7 @@ type metricsServer struct {
 }
 
 func (s metricsServer) ShowMetrics(ctx context.Context, r *pb.ShowMetricsRequest) (*pb.ShowMetricsResponse, error) {
-	if s.api.ShowMetricsFunc == nil {
-		return s.UnimplementedMetricsServiceServer.ShowMetrics(ctx, r)
-	}
-	return s.api.ShowMetricsFunc(r)
+	return unary(ctx, r, s.api.ShowMetricsFunc, s.UnimplementedMetricsServiceServer.ShowMetrics)
 }
 
 func (s metricsServer) ResetMetrics(ctx context.Context, r *pb.ResetMetricsRequest) (*pb.ResetMetricsResponse, error) {
@@ -214,10 +178,7 @@ type keyServer struct {
 }
 
 func (s keyServer) CreateApiKey(ctx context.Context, r *pb.CreateApiKeyRequest) (*pb.CreateApiKeyResponse, error) { //nolint:revive,staticcheck // the name is that of the generated code
-	if s.api.CreateAPIKeyFunc == nil {
-		return s.UnimplementedApiKeyServiceServer.CreateApiKey(ctx, r)
-	}
-	return s.api.CreateAPIKeyFunc(r)
+	return unary(ctx, r, s.api.CreateAPIKeyFunc, s.UnimplementedApiKeyServiceServer.CreateApiKey)
 }
 
 func (s keyServer) DeleteApiKey(ctx context.Context, r *pb.DeleteApiKeyRequest) (*pb.DeleteApiKeyResponse, error) { //nolint:revive,staticcheck // the name is that of the generated code
@@ -228,10 +189,7 @@ func (s keyServer) DeleteApiKey(ctx context.Context, r *pb.DeleteApiKeyRequest) 
 }
 
 func (s keyServer) ShowApiKeys(ctx context.Context, r *pb.ShowApiKeysRequest) (*pb.ShowApiKeysResponse, error) { //nolint:revive,staticcheck // the name is that of the generated code
-	if s.api.ShowAPIKeysFunc == nil {
-		return s.UnimplementedApiKeyServiceServer.ShowApiKeys(ctx, r)
-	}
-	return s.api.ShowAPIKeysFunc(r)
+	return unary(ctx, r, s.api.ShowAPIKeysFunc, s.UnimplementedApiKeyServiceServer.ShowApiKeys)
 }
 
 type auditServer struct {
@@ -240,10 +198,7 @@ type auditServer struct {
 }
 
 func (s auditServer) ShowAudit(r *pb.ShowAuditRequest, st grpc.ServerStreamingServer[pb.ShowAuditResponse]) error {
-	if s.api.ShowAuditFunc == nil {
-		return s.UnimplementedAuditServiceServer.ShowAudit(r, st)
-	}
-	return s.api.ShowAuditFunc(r, func(m *pb.ShowAuditResponse) { _ = st.Send(m) })
+	return stream(r, st, s.api.ShowAuditFunc, s.UnimplementedAuditServiceServer.ShowAudit)
 }
 
 // Factory returns a Factory whose connection leads to api, and its stdout and
